@@ -1,0 +1,113 @@
+"""Atari Pong as a seeded Gymnasium environment, preprocessed as in Karpathy's "Pong from pixels".
+
+One step is one action held for four frames, each of which repeats the previous action with probability 0.25: the
+rules of `ALE/Pong-v5`. The emulator itself runs without sticky actions and without frame skip; this class applies both
+from a stream of its own (`streams.Purpose.STICKY_ACTIONS`). The emulator then holds no randomness, and a game is a
+function of its seed, update and index and of the actions taken.
+
+    game = Pong()
+    observation, _ = game.reset(seed=0, options={"update": 1, "index": 0})
+    observation, reward, terminated, truncated, _ = game.step(UP)
+
+It knows no policy and no Ray.
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from ale_py import Action, ALEInterface, LoggerMode, roms
+
+from streams import Purpose, Stream
+
+DOWN, UP = 0, 1
+POINTS_TO_WIN = 21
+PIXELS = 80 * 80
+FRAMES_PER_STEP = 4
+STICKY_PROBABILITY = 0.25
+MAX_STEPS = 27_000  # Gymnasium's 108,000 frames; the emulator alone has no limit
+
+# Karpathy's 2 and 3 count in Gymnasium's minimal action set; the emulator's own names are these.
+_EMULATOR_ACTION = {UP: Action.RIGHT, DOWN: Action.LEFT}
+
+# Karpathy takes the red channel and calls 0, 109 and 144 background. These are the palette indices with such a red.
+_BACKGROUND = frozenset((0, 1, 34, 48, 128, 144, 151, 160, 176, 192, 206, 228))
+FOREGROUND = bytes(index not in _BACKGROUND for index in range(256))
+
+
+def foreground(screen: np.ndarray) -> np.ndarray:
+    """Which pixels of the playing field are lit: int8 [6400] of 0 and 1, from palette indices, uint8 [210, 160].
+
+    Rows 35 to 194, every second row and column.
+    """
+    return np.frombuffer(screen[35:195:2, ::2].tobytes().translate(FOREGROUND), np.int8)
+
+
+def _emulator() -> ALEInterface:
+    """Pong with nothing random in it, one frame an act."""
+    ALEInterface.setLoggerMode(LoggerMode.Error)
+    emulator = ALEInterface()
+    emulator.setInt("random_seed", 0)
+    emulator.setInt("frame_skip", 1)
+    emulator.setFloat("repeat_action_probability", 0.0)
+    emulator.loadROM(roms.get_rom_path("pong"))
+    return emulator
+
+
+class Pong(gymnasium.Env[np.ndarray, np.int64]):
+    """One game at a time. Actions: 0 is down, 1 is up. Observations: the difference of two frames, int8 [6400]."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}
+
+    def __init__(self, sticky_probability: float = STICKY_PROBABILITY, render_mode: str | None = None) -> None:
+        self.action_space = gymnasium.spaces.Discrete(2)
+        self.observation_space = gymnasium.spaces.Box(-1, 1, (PIXELS,), np.int8)
+        self.render_mode = render_mode
+        self._sticky_probability = sticky_probability
+        self._emulator = _emulator()
+        self._screen = np.empty(self._emulator.getScreenDims(), np.uint8)
+        # After a restore the emulator shows the last game's screen until it acts, so the first screen is kept too.
+        self._emulator.reset_game()
+        self._first_state = self._emulator.cloneSystemState()
+        self._emulator.getScreen(self._screen)
+        self._first_lit = foreground(self._screen)
+        self._name = (0, 0, -1)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start the game called (seed, options["update"], options["index"]); with neither, the next one by index."""
+        super().reset(seed=seed)
+        if seed is None and options is None:
+            self._name = (*self._name[:2], self._name[2] + 1)
+        else:
+            options = options or {}
+            self._name = (self._name[0] if seed is None else seed, options.get("update", 0), options.get("index", 0))
+        stream_seed, update, index = self._name
+        self._sticky = iter(Stream(stream_seed, Purpose.STICKY_ACTIONS, update, index))
+        self._emulator.restoreSystemState(self._first_state)
+        self._lit = self._first_lit
+        self._held = Action.NOOP
+        self._steps = 0
+        return np.zeros(PIXELS, np.int8), {}
+
+    def step(self, action: int | np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Hold an action for four frames. The reward is the points won less the points lost."""
+        emulator, wanted = self._emulator, _EMULATOR_ACTION[int(action)]
+        reward = 0
+        for _ in range(FRAMES_PER_STEP):
+            if next(self._sticky) >= self._sticky_probability:
+                self._held = wanted
+            reward += emulator.act(self._held)
+            if emulator.game_over():
+                break
+        self._steps += 1
+        emulator.getScreen(self._screen)
+        before, self._lit = self._lit, foreground(self._screen)
+        terminated = emulator.game_over()
+        truncated = not terminated and self._steps >= MAX_STEPS
+        return self._lit - before, float(reward), terminated, truncated, {}
+
+    def render(self) -> np.ndarray | None:
+        """The screen as it is now, RGB, uint8 [210, 160, 3]."""
+        return self._emulator.getScreenRGB() if self.render_mode == "rgb_array" else None

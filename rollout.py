@@ -1,0 +1,134 @@
+"""A rollout: one game played by a policy, and its gradient. A pure function of (weights, seed, update, index).
+
+Training, replay, tests and benchmarks call it; none of it needs Ray.
+
+    trajectory = play(Pong(), weights, seed=0, update=1, index=0)
+    gradient, record = compute_gradient(Pong(), weights, seed=0, update=1, index=0, discount=0.99)
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+import invariants
+import policy
+from digests import fingerprint
+from game import PIXELS, Pong
+from policy import Arrays
+from streams import Purpose, Stream
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What happened in one game of T steps."""
+
+    observations: sparse.csr_array  # [T, D], float32 of +1 and -1: the pixels that changed before each step
+    hidden: np.ndarray  # float32 [T, H]
+    probabilities: np.ndarray  # float64 [T], of "up"
+    ups: np.ndarray  # bool [T], the actions
+    rewards: np.ndarray  # int8 [T]
+    truncated: bool  # ended by the limit of steps, not by a side's 21 points
+
+
+@dataclass(frozen=True)
+class RolloutRecord:
+    """What the driver keeps of a rollout beside its gradient: plain numbers and digests."""
+
+    update: int
+    index: int
+    reward: int
+    steps: int
+    points_won: int
+    points_lost: int
+    loss: float  # -sum over t of advantage_t log p(action_t); a statistic, not on the way to the weights
+    weights: str  # fingerprint of the weights it was played with
+    digest: str  # fingerprint of its actions, rewards and gradient
+    arrays: dict[str, str]  # the same, array by array: names what differs
+
+
+def play(game: Pong, weights: Arrays, seed: int, update: int, index: int) -> Trajectory:
+    """Play one game: up whenever the next number of the policy's stream is below the policy's probability."""
+    observation, _ = game.reset(seed=seed, options={"update": update, "index": index})
+    uniforms = iter(Stream(seed, Purpose.POLICY, update, index))
+    pixels, signs, hiddens, probabilities, ups, rewards = [], [], [], [], [], []
+    over = truncated = False
+    while not over:
+        changed = (observation != 0).nonzero()[0]
+        sign = observation[changed].astype(np.float32)
+        probability, hidden = policy.forward(weights, changed, sign)
+        up = next(uniforms) < probability
+        observation, reward, terminated, truncated, _ = game.step(up)
+        over = terminated or truncated
+        pixels.append(changed)
+        signs.append(sign)
+        hiddens.append(hidden)
+        probabilities.append(probability)
+        ups.append(up)
+        rewards.append(reward)
+    row_ends = np.cumsum([0] + [len(changed) for changed in pixels])
+    matrix = (np.concatenate(signs), np.concatenate(pixels), row_ends)
+    return Trajectory(
+        observations=sparse.csr_array(matrix, shape=(len(ups), PIXELS)),
+        hidden=np.array(hiddens),
+        probabilities=np.array(probabilities),
+        ups=np.array(ups),
+        rewards=np.array(rewards, np.int8),
+        truncated=truncated,
+    )
+
+
+def compute_gradient(
+    game: Pong, weights: Arrays, seed: int, update: int, index: int, discount: float
+) -> tuple[Arrays, RolloutRecord]:
+    """Play one game and return the gradient of its steps' log-probabilities times their standardised returns."""
+    trajectory = play(game, weights, seed, update, index)
+    returns = policy.discounted_returns(trajectory.rewards.tolist(), discount)
+    advantages = policy.standardised(returns)
+    gradient = policy.gradient(
+        weights, trajectory.observations, trajectory.hidden, trajectory.ups, trajectory.probabilities, advantages
+    )
+    record = _record(weights, trajectory, advantages, gradient, update, index)
+    _check(weights, trajectory, gradient, record)
+    return gradient, record
+
+
+def _record(
+    weights: Arrays, trajectory: Trajectory, advantages: np.ndarray, gradient: Arrays, update: int, index: int
+) -> RolloutRecord:
+    rewards, ups, probabilities = trajectory.rewards, trajectory.ups, trajectory.probabilities
+    of_action = np.where(ups, probabilities, 1.0 - probabilities)
+    arrays = {"actions": ups, "rewards": rewards, **gradient}
+    fingerprints = {name: fingerprint({name: array}) for name, array in arrays.items()}
+    return RolloutRecord(
+        update=update,
+        index=index,
+        reward=int(rewards.sum()),
+        steps=len(rewards),
+        points_won=int((rewards > 0).sum()),
+        points_lost=int((rewards < 0).sum()),
+        loss=-math.fsum((advantages * np.log(of_action)).tolist()),
+        weights=fingerprint(weights),
+        digest=combined(fingerprints),
+        arrays=fingerprints,
+    )
+
+
+def combined(fingerprints: dict[str, str]) -> str:
+    """One fingerprint of several named ones."""
+    names = {name: np.frombuffer(bytes.fromhex(value), np.uint8) for name, value in fingerprints.items()}
+    return fingerprint(names)
+
+
+def _check(weights: Arrays, trajectory: Trajectory, gradient: Arrays, record: RolloutRecord) -> None:
+    where: dict[str, Any] = {"update": record.update, "index": record.index}
+    invariants.a_step_wins_or_loses_one_point_at_most(trajectory.rewards, where)
+    invariants.a_probability_lies_within_0_and_1(trajectory.probabilities, where)
+    invariants.a_reward_lies_within_21_points(record.reward, where)
+    if not trajectory.truncated:
+        invariants.a_game_played_out_has_a_side_at_21(record.points_won, record.points_lost, where)
+    invariants.a_gradient_has_the_shape_of_the_weights(gradient, weights, where)
+    invariants.a_gradient_is_finite(gradient, where)
+    invariants.a_point_is_won(record.points_won, where)
