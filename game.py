@@ -12,7 +12,7 @@ function of its seed, update and index and of the actions taken.
 It knows no policy and no Ray.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -57,7 +57,7 @@ def _emulator() -> ALEInterface:
 class Pong(gymnasium.Env[np.ndarray, np.int64]):
     """One game at a time. Actions: 0 is down, 1 is up. Observations: the difference of two frames, int8 [6400]."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 15}
 
     def __init__(self, sticky_probability: float = STICKY_PROBABILITY, render_mode: str | None = None) -> None:
         self.action_space = gymnasium.spaces.Discrete(2)

@@ -2,7 +2,7 @@
 
 This is the only file that asserts through the Antithesis SDK. On the platform, and wherever
 ANTITHESIS_SDK_LOCAL_OUTPUT names a file, each property's first pass and first failure in a process are written down;
-elsewhere the SDK's part costs nothing. The SDK chooses its output when it is first imported: see `sdk_output.py`.
+elsewhere the SDK's part costs nothing. The SDK chooses its output when it is first imported: see `environment.py`.
 
 A failed `always` raises nothing by itself. Functions marked `@guard` therefore also raise PropertyFailed, so that
 nothing is committed on top of a broken property. Arguments are plain numbers and arrays, `where` says which update and
@@ -17,14 +17,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec
 
 import numpy as np
+
+import environment
+
+environment.direct_properties()  # before the SDK is imported: it chooses its output then
+
 from antithesis.assertions import always, always_less_than_or_equal_to, reachable, sometimes
+
+from exits import PropertyFailed
 
 Where = Mapping[str, Any]
 _Arguments = ParamSpec("_Arguments")
-
-
-class PropertyFailed(Exception):
-    """A property that guards a commit does not hold. The text names it and where."""
 
 
 def guard(holds: Callable[_Arguments, bool]) -> Callable[_Arguments, None]:

@@ -1,0 +1,104 @@
+"""Checkpoints: checkpoints/update-00000120.npz, each whole or not there, each with its digest inside.
+
+A damaged one is reported by name and the one before it is used. The last N stay, and every hundredth update's, so that
+a replay of any update starts near. They hold arrays only, no pickled objects.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+import durable
+from state import State
+
+ALWAYS_KEPT_EVERY = 100
+_UPDATE, _DIGEST = "update", "digest"
+
+
+class BadCheckpoint(Exception):
+    """A checkpoint that must not be used. The text names the file and says why."""
+
+
+class Checkpoints:
+    """The checkpoints of one run directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, update: int) -> Path:
+        """Where the checkpoint of an update is, or would be."""
+        return self._folder / f"update-{update:08d}.npz"
+
+    def updates(self) -> list[int]:
+        """The updates that there is a checkpoint of, ascending."""
+        names = (re.fullmatch(r"update-(\d{8,})\.npz", path.name) for path in self._folder.glob("update-*.npz"))
+        return sorted(int(name[1]) for name in names if name)
+
+    def save(self, state: State) -> Path:
+        """Write a checkpoint. Raises DiskRefused."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        about = {_UPDATE: np.array(state.update), _DIGEST: np.array(state.digest())}
+        np.savez(buffer, allow_pickle=False, **about, **state.arrays())
+        path = self.path(state.update)
+        durable.write_atomically(path, buffer.getvalue())
+        return path
+
+    def load(self, update: int, like: State) -> State:
+        """Read a checkpoint back. Raises BadCheckpoint unless it is sound and its arrays are shaped as `like`'s."""
+        state = load(self.path(update), like)
+        if state.update != update:
+            raise BadCheckpoint(f"{self.path(update)} is another update's ({state.update})")
+        return state
+
+    def newest_good(self, like: State, not_after: float, complain: Callable[[str], None]) -> State | None:
+        """The newest sound checkpoint up to an update; each bad one on the way is complained of."""
+        for update in reversed([update for update in self.updates() if update <= not_after]):
+            try:
+                return self.load(update, like)
+            except BadCheckpoint as bad:
+                complain(f"{bad}; the one before it is used")
+        return None
+
+    def prune(self, keep: int) -> None:
+        """Delete all but the newest `keep` and every hundredth update's."""
+        for update in self.updates()[:-keep]:
+            if update % ALWAYS_KEPT_EVERY:
+                self.path(update).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Delete all."""
+        for path in self._leftovers():
+            path.unlink(missing_ok=True)
+
+    def _leftovers(self) -> Iterator[Path]:
+        yield from self._folder.glob("update-*.npz")
+        yield from self._folder.glob(".update-*.tmp")
+
+
+def load(path: Path, like: State | None = None) -> State:
+    """Read a checkpoint file. Raises BadCheckpoint if it is not sound, or not shaped as `like`."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        update, digest = int(arrays.pop(_UPDATE)), str(arrays.pop(_DIGEST))
+        state = State.of(update, arrays)
+        found = state.digest()
+    except FileNotFoundError:
+        raise BadCheckpoint(f"there is no {path}") from None
+    except OSError as error:
+        raise BadCheckpoint(f"{path} cannot be read ({error.strerror})") from None
+    except Exception as error:  # a damaged zip file fails in zipfile, zlib, struct, ast or NumPy, each in its own way
+        raise BadCheckpoint(f"{path} is damaged ({type(error).__name__})") from None
+    if found != digest:
+        raise BadCheckpoint(f"{path} is damaged (its digest is not that of its arrays)")
+    if like is not None and _kinds(state) != _kinds(like):
+        raise BadCheckpoint(f"{path} is of another shape ({_kinds(state)} instead of {_kinds(like)})")
+    return state
+
+
+def _kinds(state: State) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {name: (array.shape, array.dtype.str) for name, array in state.arrays().items()}

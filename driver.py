@@ -1,0 +1,133 @@
+"""Train a Pong player on Ray: every bit of the result can be reproduced, whatever fails while it runs.
+
+    python driver.py --batch-size=10                    train until stopped (Ctrl-C), in runs/pong-seed0-batch10
+    python driver.py --resume                           go on where it stopped
+    python driver.py --updates=20 --actors=1 --run-dir=runs/a
+    python driver.py --updates=20 --actors=7 --run-dir=runs/b
+    python compare.py runs/a runs/b                     the same digest after every update
+    python driver.py --address=HOST:6379                on a Ray cluster
+    python driver.py --help                             every setting
+
+One update: the weights go out, a batch of games is played by actors, their gradients come back, are summed in a fixed
+order, and the optimizer takes one step. Its line in the run's ledger names the digest of what came out.
+
+Exit codes: 0 done, 1 a property failed or a digest differs, 2 bad input, 3 the cluster is lost, 4 the disk is full or
+refuses, 130 and 143 interrupted.
+"""
+
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import environment
+import exits
+import floats
+import run_directory
+import versions
+from exits import BadInput, ClusterLost, DiskRefused, Interrupted
+from interrupts import Interrupts
+from pool import Key, Pool, PoolSettings
+from progress import Progress, show
+from run_directory import RunDirectory
+from settings import Settings, from_command_line
+from state import State
+
+if TYPE_CHECKING:
+    from pong_actor import Greeting
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse the settings, open the run directory, and train."""
+    settings = from_command_line(arguments)
+    interrupts = Interrupts()
+    try:
+        with show("Ray Pong") as progress, run_directory.open_for_writing(settings, progress.note) as run:
+            environment.prepare_driver(run.properties, embedded=settings.address is None)
+            train(settings, run, progress, interrupts)
+    except (ClusterLost, DiskRefused, Interrupted) as end:
+        end.args = (f"{str(end).rstrip('.')}. Go on with: {settings.resume_command()}",)
+        raise
+
+
+def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts: Interrupts) -> None:
+    """Weights out, games played, gradients back, sum, step: until stopped."""
+    # These import Ray or the SDK, which read the environment that has only now been prepared.
+    from learning import Batch, step
+    from pong_actor import PongEnv
+    from ray_cluster import RayCluster, connect
+    from recorder import Recorder
+
+    _check_this_process(progress)
+    recorder = Recorder(settings, run, progress)
+    state = recorder.restore()
+    with connect(settings.address, settings.actors) as place:
+        interrupts.defer()
+        cluster = RayCluster(PongEnv, settings.seed, settings.discount)
+        pool = Pool(cluster, _pool_settings(settings), _Listener(progress, interrupts))
+        pool.wait_until_ready()
+        _announce(settings, state, f"{place}: {pool.describe()}", progress)
+        recorder.start_lap()
+        try:
+            while not recorder.finished(state):
+                batch = Batch(settings, state)
+                for _, (gradient, record) in pool.run("compute_gradient", state.weights, batch.keys):
+                    batch.add(gradient, record)
+                gradient = batch.gradient()
+                state = step(settings, state, gradient)
+                recorder.commit(state, batch, gradient, pool.take_counts())
+        except (Interrupted, ClusterLost):
+            recorder.checkpoint()
+            raise
+    recorder.checkpoint()
+    progress.note(f"update {state.update} done, weights digest {state.digest()}")
+
+
+class _Listener:
+    """What the pool tells the driver, and asks it."""
+
+    def __init__(self, progress: Progress, interrupts: Interrupts) -> None:
+        self.event, self.interrupt = progress.note, interrupts.check
+        self._versions = versions.installed()
+
+    def refusal(self, greeting: "Greeting") -> str:
+        """Why a node would compute other bits than the run's."""
+        if not greeting.keeps_denormals:
+            return "its processes flush denormal numbers to zero"
+        return versions.differences(greeting.versions, self._versions)
+
+    def fingerprint(self, value: Any) -> str:
+        """A rollout's digest: of its actions, rewards and gradient."""
+        return value[1].digest
+
+    def duplicate(self, key: Key, first: str, second: str) -> None:
+        """A rollout that was raced came back a second time."""
+        import invariants
+
+        where = {"update": key[0], "index": key[1]}
+        invariants.a_late_duplicate_is_dropped(where)
+        invariants.a_rollout_done_twice_gives_the_same_bytes(first, second, where)
+
+
+def _pool_settings(settings: Settings) -> PoolSettings:
+    return PoolSettings(settings.actors, settings.batch_size, settings.rollout_timeout_s, settings.cluster_timeout_s)
+
+
+def _check_this_process(progress: Progress) -> None:
+    if not floats.keep_denormals():
+        raise BadInput(
+            f"this process on {socket.gethostname()} flushes denormal numbers to zero: its bits would differ."
+        )
+    if not floats.is_tested_processor():
+        progress.note("This is not an x86-64 processor: it trains, but equal digests are not tested here.")
+
+
+def _announce(settings: Settings, state: State, place: str, progress: Progress) -> None:
+    parameters = sum(array.size for array in state.weights.values())
+    progress.note(f"run directory  {settings.directory}" + (f", after update {state.update}" if state.update else ""))
+    progress.note(f"playing        Pong, {settings.batch_size} rollouts an update, seed {settings.seed}, on {place}")
+    progress.note(f"policy         {parameters:,} parameters, learning rate {settings.learning_rate:g}")
+    progress.note(f"stop           Ctrl-C; go on with: {settings.resume_command()}")
+
+
+if __name__ == "__main__":
+    exits.run(main)

@@ -1,0 +1,50 @@
+"""The environment variables that must stand before Ray and the Antithesis SDK are imported: both read theirs only then.
+
+The driver calls `prepare_driver` as soon as it knows its run directory, and imports both afterwards. `invariants.py`
+calls `direct_properties` before it imports the SDK, in whatever process that is: driver, actor, replay. The SDK then
+writes what it saw to one file a process in the run directory. A file named by the user, or the platform's library,
+wins.
+"""
+
+import contextlib
+import importlib
+import os
+import socket
+from pathlib import Path
+
+LOCAL_OUTPUT = "ANTITHESIS_SDK_LOCAL_OUTPUT"
+PROPERTIES_FOLDER = "RAY_PONG_PROPERTIES_FOLDER"
+_PLATFORM_LIBRARY = Path("/usr/lib/libvoidstar.so")
+
+# One game fills one core, and BLAS computes nothing here.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+# The first makes all of Ray's servers listen on 127.0.0.1: whatever its name says, it is Ray's one switch between "may
+# become a cluster" and "this machine only".
+_EMBEDDED_RAY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def prepare_driver(properties: Path, embedded: bool) -> None:
+    """Name the folder for properties, and have Ray stay on loopback where it starts inside this program."""
+    os.environ[PROPERTIES_FOLDER] = str(properties.absolute())
+    os.environ.update(_ONE_THREAD)
+    if embedded:
+        os.environ.update(_EMBEDDED_RAY)
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def for_remote_actors() -> dict[str, str]:
+    """What an actor on another node must find in its environment."""
+    names = (PROPERTIES_FOLDER, LOCAL_OUTPUT, *_ONE_THREAD)
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def direct_properties() -> None:
+    """Send this process's properties to FOLDER/HOST-PROCESS.jsonl, if a folder is named and can be written."""
+    folder = os.environ.get(PROPERTIES_FOLDER)
+    if folder and LOCAL_OUTPUT not in os.environ and not _PLATFORM_LIBRARY.exists():
+        with contextlib.suppress(OSError):  # a node may not have the driver's folders: its properties are then unseen
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        os.environ[LOCAL_OUTPUT] = str(Path(folder) / f"{socket.gethostname()}-{os.getpid()}.jsonl")
+        with contextlib.redirect_stdout(None):  # the SDK announces its file on standard output
+            importlib.import_module("antithesis.assertions")
+        del os.environ[LOCAL_OUTPUT]  # this process's alone: its children are to have their own

@@ -1,0 +1,105 @@
+"""The ledger: metrics.jsonl, one line an update, and rollouts.jsonl, one line a rollout. What is in it happened.
+
+Lines are appended whole and never changed. An update's rollouts are written before its own line, so that an update is
+committed by the one write that adds its line to metrics.jsonl. Reading is free of side effects: a last line without its
+end, or damaged lines, are reported and left where they are; only `cut_torn_lines` takes
+the beginning of a line off again.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import durable
+
+METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
+Line = dict[str, Any]
+
+
+class Ledger:
+    """The two files of a run directory, as they were when it was read and with what was committed since."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.damage: list[str] = []  # one sentence each
+        self.updates: dict[int, Line] = {}
+        self.rollouts: dict[int, dict[int, Line]] = {}  # by update, then index
+        for line in self._read(METRICS, ("update", "weights_digest")):
+            self.updates[line["update"]] = line
+        for line in self._read(ROLLOUTS, ("update", "index", "digest")):
+            self.rollouts.setdefault(line["update"], {})[line["index"]] = line
+
+    @property
+    def last_update(self) -> int:
+        """The last update committed; 0 if there is none."""
+        return max(self.updates, default=0)
+
+    def digest(self, update: int) -> str | None:
+        """The recorded digest of an update, if its line is there and sound."""
+        line = self.updates.get(update)
+        return line["weights_digest"] if line else None
+
+    def last_rewards(self, update: int, count: int) -> list[int]:
+        """The rewards of the last rollouts up to an update, oldest first."""
+        rewards: list[int] = []
+        while len(rewards) < count and update in self.rollouts:
+            lines = self.rollouts[update]
+            rewards = [lines[index]["reward"] for index in sorted(lines)] + rewards
+            update -= 1
+        return rewards[-count:]
+
+    def commit(self, metrics: Line, rollouts: list[Line]) -> None:
+        """Append an update and its rollouts, as far as they are not recorded yet. Raises DiskRefused."""
+        update = metrics["update"]
+        recorded = self.rollouts.get(update, {})
+        new = [line for line in rollouts if line["index"] not in recorded]
+        if new and update > self.last_update:
+            durable.append(self._directory / ROLLOUTS, b"".join(map(_encode, new)))
+        if update > self.last_update:
+            durable.append(self._directory / METRICS, _encode(metrics))
+            self.updates[update] = metrics
+
+    def forget_before(self, update: int) -> None:
+        """Drop earlier updates' lines from memory; the files keep them."""
+        self.updates = {number: line for number, line in self.updates.items() if number >= update}
+        self.rollouts = {number: lines for number, lines in self.rollouts.items() if number >= update}
+
+    def cut_torn_lines(self, tell: Callable[[str], None]) -> None:
+        """Take off the beginning of a line that a killed driver left at a file's end."""
+        for name in (METRICS, ROLLOUTS):
+            path = self._directory / name
+            data = path.read_bytes() if path.exists() else b""
+            whole = data.rfind(b"\n") + 1
+            if whole < len(data):
+                tell(f"{path} ended in the middle of a line: {len(data) - whole} bytes cut off")
+                durable.truncate(path, whole)
+
+    def clear(self) -> None:
+        """Delete both files."""
+        for name in (METRICS, ROLLOUTS):
+            (self._directory / name).unlink(missing_ok=True)
+
+    def _read(self, name: str, keys: tuple[str, ...]) -> list[Line]:
+        path = self._directory / name
+        data = path.read_bytes() if path.exists() else b""
+        lines = []
+        for number, text in enumerate(data.split(b"\n")[:-1], start=1):
+            line = _decode(text, keys)
+            if line is None:
+                self.damage.append(f"{path} line {number} is damaged and is not used")
+            else:
+                lines.append(line)
+        return lines
+
+
+def _encode(line: Line) -> bytes:
+    return json.dumps(line).encode() + b"\n"
+
+
+def _decode(text: bytes, keys: tuple[str, ...]) -> Line | None:
+    try:
+        line = json.loads(text)
+        return line if all(key in line for key in keys) and isinstance(line["update"], int) else None
+    except (ValueError, TypeError):
+        return None

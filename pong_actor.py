@@ -1,0 +1,48 @@
+"""The Ray actor: weights in, a rollout's gradient out.
+
+    actor = PongEnv.remote(seed=0, discount=0.99)
+    gradient, record = ray.get(actor.compute_gradient.remote(weights, update=1, index=0))
+
+It holds an emulator and nothing that a rollout could change: whichever actor computes (weights, update, index), in
+whatever order, the bytes are the same. So Ray restarts nothing by itself (`max_restarts=0`, `max_task_retries=0`): the
+pool dispatches what is lost again.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+
+import ray
+
+import floats
+import rollout
+import versions
+from game import Pong
+from policy import Arrays
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What an actor says when it is ready: who it is, and what would make its bits differ."""
+
+    host: str
+    process: int
+    versions: dict[str, str]
+    keeps_denormals: bool
+
+
+@ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
+class PongEnv:
+    """Plays games of Pong, one at a time."""
+
+    def __init__(self, seed: int, discount: float) -> None:
+        self._seed, self._discount = seed, discount
+        self._game = Pong()
+
+    def greet(self) -> Greeting:
+        """Say that it is ready."""
+        return Greeting(socket.gethostname(), os.getpid(), versions.installed(), floats.keep_denormals())
+
+    def compute_gradient(self, weights: Arrays, update: int, index: int) -> tuple[Arrays, rollout.RolloutRecord]:
+        """Play rollout (update, index) with these weights: its gradient and its record."""
+        return rollout.compute_gradient(self._game, weights, self._seed, update, index, self._discount)

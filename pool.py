@@ -1,0 +1,405 @@
+"""The pool: pure work items dispatched to actors until each has one result, whatever happens to actors and nodes.
+
+    pool = Pool(cluster, PoolSettings(actors=None, at_most=10), listener)
+    for key, value in pool.run("compute_gradient", weights, [(1, 0), (1, 1), (1, 2)]):
+        ...
+
+It knows nothing of what the items compute, only that computing one twice gives the same bytes. So a lost item is
+dispatched again, anywhere; one past its deadline is raced by a second execution, and the first result counts; an actor
+past twice the deadline is killed and replaced, as a frozen one would hold its CPU for ever.
+
+The pool knows no Ray either: it drives a `Cluster`, which is Ray's in `ray_cluster.py` and simulated in tests. Every
+wait has a limit, and time is the cluster's.
+"""
+
+from collections import Counter, deque
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from exits import BadInput, ClusterLost
+
+Key = tuple[int, ...]
+Ticket = Hashable  # stands for a result that will come
+
+WAIT_S = 0.5  # the longest wait between two looks at deadlines, nodes and signals
+NODES_EVERY_S = 1.0
+START_TIMEOUT_S = 60.0
+RESTART_DELAY_S = 2.0  # before a node gets another actor after one that did not start
+FIRST_DEADLINE_S = 120.0  # while no item has been completed
+SHORTEST_DEADLINE_S = 10.0
+DEADLINE_FACTOR = 4.0  # times the longest of the recent items
+RECENT_ITEMS = 100
+
+
+class Lost(Exception):
+    """The infrastructure took something away. The text says what, in a few words."""
+
+
+class ActorLost(Lost):
+    """The actor is dead or unreachable."""
+
+
+class ResultLost(Lost):
+    """The result is gone, but not the actor."""
+
+
+class SharedLost(Lost):
+    """The value shared with all items is gone."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A place where actors live."""
+
+    id: str
+    name: str
+    cpus: int
+
+
+class Cluster(Protocol):
+    """What the pool asks of a cluster. No call blocks for longer than it says."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    def nodes(self) -> list[Node]:
+        """The nodes that are alive."""
+
+    def start_actor(self, node: Node) -> tuple[Any, Ticket]:
+        """Begin to start an actor on a node. The ticket is for its greeting, which says that it is ready."""
+
+    def stop_actor(self, actor: Any) -> None:
+        """Kill an actor, frozen or not, without waiting for it."""
+
+    def share(self, value: Any) -> Any:
+        """Put a value where all actors can read it, and return a reference to it."""
+
+    def submit(self, actor: Any, method: str, shared: Any, key: Key) -> Ticket:
+        """Begin method(shared, *key) on an actor."""
+
+    def wait(self, tickets: Iterable[Ticket], timeout_s: float) -> list[Ticket]:
+        """Those of the tickets that have a result, as soon as there is one, or none after the timeout."""
+
+    def result(self, ticket: Ticket) -> Any:
+        """The result of a ticket that `wait` returned. Raises a kind of Lost, or whatever the work itself raised."""
+
+
+class Listener(Protocol):
+    """What the pool tells while it works, and asks."""
+
+    def event(self, text: str) -> None:
+        """One line about something that went wrong, and what is done about it."""
+
+    def refusal(self, greeting: Any) -> str:
+        """Why a node must not be used, judged by the greeting of an actor on it; empty if it may."""
+
+    def fingerprint(self, value: Any) -> str:
+        """Names a result's bytes."""
+
+    def duplicate(self, key: Key, first: str, second: str) -> None:
+        """An item came back a second time: its fingerprints, which must agree."""
+
+    def interrupt(self) -> None:
+        """Called at least every second: raises to stop."""
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """How many actors, and how long to wait."""
+
+    actors: int | None = None  # None: one per CPU
+    at_most: int = 1  # ... but not more than this
+    item_timeout_s: float | None = None  # None: from what items have taken
+    cluster_timeout_s: float = 120.0
+
+
+@dataclass(eq=False)
+class _Actor:
+    number: int
+    handle: Any
+    node: Node
+    greeting: Ticket | None  # until it is ready
+    since: float
+
+    def __str__(self) -> str:
+        return f"actor {self.number} on {self.node.name}"
+
+
+@dataclass(eq=False)
+class _Execution:
+    item: tuple[str, Key]
+    actor: _Actor
+    shared: Any
+    since: float
+    raced: bool = False
+
+
+class Pool:
+    """Keeps actors on the nodes there are, and work on the actors."""
+
+    def __init__(self, cluster: Cluster, settings: PoolSettings, listener: Listener) -> None:
+        self._cluster, self._settings, self._listener = cluster, settings, listener
+        self._nodes: dict[str, Node] = {}
+        self._refused: set[str] = set()
+        self._start_after: dict[str, float] = {}
+        self._actors: list[_Actor] = []
+        self._started = 0
+        self._executions: dict[Ticket, _Execution] = {}
+        self._waiting: deque[tuple[str, Key]] = deque()
+        self._missing: set[tuple[str, Key]] = set()
+        self._fingerprints: dict[tuple[str, Key], str] = {}  # of items that may still come back a second time
+        self._lost_on: dict[tuple[str, Key], str] = {}
+        self._recent_s: deque[float] = deque(maxlen=RECENT_ITEMS)
+        self._looked_at_nodes = -NODES_EVERY_S
+        self._ready_at = cluster.now()  # when an actor was last ready
+        self._said_that_it_waits = False
+        self.counts: Counter[str] = Counter()
+
+    # ---- what it is used for ----
+
+    def run(self, method: str, shared: Any, keys: Iterable[Key]) -> Iterator[tuple[Key, Any]]:
+        """Compute method(shared, *key) for each key, and yield (key, value) once each, in order of arrival."""
+        self._waiting = deque((method, key) for key in keys)
+        self._missing = set(self._waiting)
+        self._lost_on.clear()
+        self._shared_value, self._shared = shared, self._cluster.share(shared)
+        while self._missing:
+            self._listener.interrupt()
+            self._keep_actors()
+            self._dispatch()
+            ready = self._cluster.wait(self._tickets(), WAIT_S)
+            arrived = [arrival for ticket in ready for arrival in self._settle(ticket)]
+            self._dispatch()  # before the caller works on what arrived: no actor waits for it
+            yield from arrived
+            self._enforce_deadlines()
+
+    def take_counts(self) -> Counter[str]:
+        """What happened since this was last asked."""
+        counts, self.counts = self.counts, Counter()
+        return counts
+
+    def describe(self) -> str:
+        """The nodes and how many actors each has: "2 actors on 127.0.0.1"."""
+        actors = Counter(actor.node.name for actor in self._actors)
+        return ", ".join(f"{count} {'actor' if count == 1 else 'actors'} on {name}" for name, count in actors.items())
+
+    def wait_until_ready(self) -> None:
+        """Return when the first actor is ready to work."""
+        while not any(actor.greeting is None for actor in self._actors):
+            self._listener.interrupt()
+            self._keep_actors()
+            for ticket in self._cluster.wait(self._tickets(), WAIT_S):
+                self._settle(ticket)
+            self._enforce_deadlines()
+
+    # ---- actors and nodes ----
+
+    def _keep_actors(self) -> None:
+        now = self._cluster.now()
+        if any(actor.greeting is None for actor in self._actors):
+            self._ready_at, self._said_that_it_waits = now, False
+        elif now - self._ready_at > self._settings.cluster_timeout_s:
+            raise ClusterLost(
+                f"no actor could be started for {self._settings.cluster_timeout_s:g} s: the cluster is lost."
+            )
+        elif self._started and not self._actors and not self._said_that_it_waits:
+            self._said_that_it_waits = True
+            self._tell(
+                f"no actor left: waiting up to {self._settings.cluster_timeout_s:g} s for a node with a free CPU"
+            )
+        if now - self._looked_at_nodes >= NODES_EVERY_S:
+            self._looked_at_nodes = now
+            self._follow_nodes()
+        while len(self._actors) < self._wanted_actors():
+            node = self._roomiest_node(now)
+            if node is None:
+                break
+            self._start_actor(node, now)
+
+    def _follow_nodes(self) -> None:
+        nodes = {node.id: node for node in self._cluster.nodes() if node.id not in self._refused}
+        for node_id in nodes.keys() - self._nodes.keys():
+            if self._nodes:
+                self.counts["nodes_joined"] += 1
+                self._tell(f"node {nodes[node_id].name} joined with {nodes[node_id].cpus} CPUs")
+        for node_id in self._nodes.keys() - nodes.keys() - self._refused:
+            self.counts["nodes_lost"] += 1
+            self._tell(f"node {self._nodes[node_id].name} is gone")
+            for actor in [actor for actor in self._actors if actor.node.id == node_id]:
+                self._give_up(actor, "its node is gone")
+        self._nodes = nodes
+
+    def _wanted_actors(self) -> int:
+        cpus = sum(node.cpus for node in self._nodes.values())
+        return min(cpus, self._settings.actors or min(cpus, self._settings.at_most))
+
+    def _roomiest_node(self, now: float) -> Node | None:
+        used = Counter(actor.node.id for actor in self._actors)
+        room = {
+            node: node.cpus - used[node.id]
+            for node in self._nodes.values()
+            if self._start_after.get(node.id, now) <= now and node.cpus > used[node.id]
+        }
+        return max(room, key=lambda node: (room[node], node.id), default=None)
+
+    def _start_actor(self, node: Node, now: float) -> None:
+        handle, greeting = self._cluster.start_actor(node)
+        self._actors.append(_Actor(self._started, handle, node, greeting, now))
+        self._started += 1
+
+    def _give_up(self, actor: _Actor, reason: str, kill: bool = False) -> None:
+        """Forget an actor; what it was doing is dispatched again."""
+        self._actors.remove(actor)
+        self._cluster.stop_actor(actor.handle)
+        self.counts["actors_killed" if kill else "actors_lost"] += 1
+        if actor.greeting is not None:
+            self._start_after[actor.node.id] = self._cluster.now() + RESTART_DELAY_S
+        doing = [ticket for ticket, execution in self._executions.items() if execution.actor is actor]
+        done_about_it = "it is replaced while there is room"
+        for ticket in doing:
+            execution = self._executions.pop(ticket)
+            if self._again(execution):
+                done_about_it = f"rollout {_name(execution.item)} runs again, and {done_about_it}"
+        self._tell(f"{actor} {'is killed' if kill else 'is lost'}: {reason}; {done_about_it}")
+
+    def _refuse(self, node: Node, reason: str) -> None:
+        self._refused.add(node.id)
+        self._tell(f"node {node.name} is refused: {reason}")
+        for actor in [actor for actor in self._actors if actor.node.id == node.id]:
+            self._actors.remove(actor)
+            self._cluster.stop_actor(actor.handle)
+        self._nodes.pop(node.id, None)
+        if not self._nodes and not self._actors:
+            raise BadInput(f"no node can be used: {node.name} is refused: {reason}.")
+
+    # ---- work ----
+
+    def _tickets(self) -> list[Ticket]:
+        greetings = [actor.greeting for actor in self._actors if actor.greeting is not None]
+        return [*self._executions, *greetings]
+
+    def _dispatch(self) -> None:
+        busy = {execution.actor for execution in self._executions.values()}
+        idle = [actor for actor in self._actors if actor.greeting is None and actor not in busy]
+        for actor in idle:
+            if not self._waiting:
+                break
+            item = self._waiting.popleft()
+            if self._lost_on.get(item, actor.node.id) != actor.node.id:
+                self.counts["moved"] += 1
+            method, key = item
+            ticket = self._cluster.submit(actor.handle, method, self._shared, key)
+            self._executions[ticket] = _Execution(item, actor, self._shared, self._cluster.now())
+
+    def _settle(self, ticket: Ticket) -> list[tuple[Key, Any]]:
+        """Take a ticket's result in: a new one is returned, anything else dealt with."""
+        execution = self._executions.pop(ticket, None)
+        if execution is None:
+            self._greet(ticket)
+            return []
+        try:
+            value = self._cluster.result(ticket)
+        except ActorLost as loss:
+            self._executions[ticket] = execution
+            self._give_up(execution.actor, str(loss))
+        except SharedLost as loss:
+            self._tell(f"{execution.actor} could not read the weights ({loss}): they are shared again")
+            if execution.shared is self._shared:
+                self._shared = self._cluster.share(self._shared_value)
+            self._again(execution)
+        except ResultLost as loss:
+            if self._again(execution):
+                self._tell(f"the result of rollout {_name(execution.item)} is lost ({loss}): it runs again")
+        else:
+            self._recent_s.append(self._cluster.now() - execution.since)
+            return self._count(execution, value)
+        return []
+
+    def _count(self, execution: _Execution, value: Any) -> list[tuple[Key, Any]]:
+        item = execution.item
+        raced = self._is_running(item)
+        if item in self._missing:
+            self._missing.remove(item)
+            if item in self._waiting:  # its second execution has not begun
+                self._waiting.remove(item)
+            if raced:
+                self._fingerprints[item] = self._listener.fingerprint(value)
+            return [(item[1], value)]
+        if item in self._fingerprints:
+            self.counts["late_duplicates"] += 1
+            self._tell(f"rollout {_name(item)} came a second time from {execution.actor}: compared and dropped")
+            self._listener.duplicate(item[1], self._fingerprints[item], self._listener.fingerprint(value))
+            if not raced:
+                del self._fingerprints[item]
+        return []
+
+    def _greet(self, ticket: Ticket) -> None:
+        actor = next((actor for actor in self._actors if actor.greeting == ticket), None)
+        if actor is None:
+            return
+        try:
+            reason = self._listener.refusal(self._cluster.result(ticket))
+        except Lost as loss:
+            self._give_up(actor, str(loss))
+            return
+        actor.greeting = None
+        if reason:
+            self._refuse(actor.node, reason)
+
+    def _again(self, execution: _Execution) -> bool:
+        """Have a lost item computed again, if it is missing and nobody else is at it. Says whether it is."""
+        item = execution.item
+        if item not in self._missing or item in self._waiting or self._is_running(item):
+            if not self._is_running(item):
+                self._fingerprints.pop(item, None)
+            return False
+        self.counts["redispatched"] += 1
+        self._lost_on[item] = execution.actor.node.id
+        self._waiting.appendleft(item)
+        return True
+
+    def _is_running(self, item: tuple[str, Key]) -> bool:
+        return any(execution.item == item for execution in self._executions.values())
+
+    # ---- deadlines ----
+
+    def deadline_s(self) -> float:
+        """How long an item may take before it is raced; its actor is killed after twice as long."""
+        if self._settings.item_timeout_s:
+            return self._settings.item_timeout_s
+        if not self._recent_s:
+            return FIRST_DEADLINE_S
+        return max(SHORTEST_DEADLINE_S, DEADLINE_FACTOR * max(self._recent_s))
+
+    def _enforce_deadlines(self) -> None:
+        now, deadline_s = self._cluster.now(), self.deadline_s()
+        for execution in list(self._executions.values()):
+            age_s = now - execution.since
+            if age_s > 2 * deadline_s:
+                if execution.actor in self._actors:
+                    self._give_up(execution.actor, f"no answer for {age_s:.0f} s", kill=True)
+            elif age_s > deadline_s and not execution.raced:
+                self._race(execution, age_s)
+        for actor in list(self._actors):
+            if actor.greeting is not None and now - actor.since > START_TIMEOUT_S:
+                self._give_up(actor, f"not ready after {START_TIMEOUT_S:g} s", kill=True)
+
+    def _race(self, execution: _Execution, age_s: float) -> None:
+        execution.raced = True
+        if execution.item in self._missing and execution.item not in self._waiting:
+            self.counts["raced"] += 1
+            self.counts["redispatched"] += 1
+            self._lost_on[execution.item] = execution.actor.node.id
+            self._waiting.appendleft(execution.item)
+            self._tell(
+                f"rollout {_name(execution.item)} has taken {age_s:.0f} s on {execution.actor}: "
+                f"it is started a second time elsewhere"
+            )
+
+    def _tell(self, text: str) -> None:
+        self._listener.event(text)
+
+
+def _name(item: tuple[str, Key]) -> str:
+    return ".".join(str(part) for part in item[1])

@@ -1,0 +1,85 @@
+"""What a run shows while it runs: one live panel on a terminal, one plain line an update elsewhere or with NO_COLOR."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+_CURVE_POINTS = 60
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+class Progress:
+    """Plain lines: for logs, pipes and containers."""
+
+    def note(self, text: str) -> None:
+        """One line about something that happened."""
+        print(text, flush=True)
+
+    def update(self, metrics: Mapping[str, Any]) -> None:
+        """An update was committed."""
+        print(
+            f"update {metrics['update']}  reward {metrics['reward_mean']:+.2f}"
+            f"  last 100 {metrics['reward_mean_100']:+.2f}"
+            f"  {metrics['steps_per_s']:,.0f} steps/s  {_clock(metrics['wall_time_s'])}"
+            f"  digest {metrics['weights_digest'][:12]}",
+            flush=True,
+        )
+
+
+class _Panel(Progress):
+    """A live panel at the foot of the terminal; notes scroll by above it."""
+
+    def __init__(self, live: Live, title: str) -> None:
+        self._live, self._title = live, title
+        self._curve: deque[float] = deque(maxlen=_CURVE_POINTS)
+
+    def note(self, text: str) -> None:
+        self._live.console.print(text, highlight=False, markup=False)
+
+    def update(self, metrics: Mapping[str, Any]) -> None:
+        self._curve.append(metrics["reward_mean_100"])
+        table = Table.grid(padding=(0, 3))
+        table.add_row("update", "rollouts", "reward", "last 100", "steps/s", "time", "digest", style="dim")
+        table.add_row(
+            str(metrics["update"]),
+            f"{metrics['update'] * metrics['rollouts']:,}",
+            f"{metrics['reward_mean']:+.2f}",
+            f"{metrics['reward_mean_100']:+.2f}",
+            f"{metrics['steps_per_s']:,.0f}",
+            _clock(metrics["wall_time_s"]),
+            metrics["weights_digest"][:12],
+        )
+        panel = Panel(Group(table, Text(sparkline(self._curve), style="green")), title=self._title, expand=False)
+        self._live.update(panel, refresh=True)
+
+
+@contextmanager
+def show(title: str) -> Iterator[Progress]:
+    """The way to show progress that fits where the output goes."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        yield Progress()
+        return
+    with Live(console=Console(), auto_refresh=False) as live:
+        yield _Panel(live, title)
+
+
+def sparkline(values: deque[float]) -> str:
+    """A curve in one line: the lowest value at the bottom, the highest at the top."""
+    low, high = min(values), max(values)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BARS[int((value - low) * scale)] for value in values)
+
+
+def _clock(seconds: float) -> str:
+    minutes, whole_seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{whole_seconds:02}"

@@ -1,0 +1,174 @@
+"""Ray as the pool's cluster: actors, objects and nodes, and which of Ray's errors are the infrastructure's.
+
+    with connect(address=None, actors=2) as connection:
+        cluster = RayCluster(PongEnv, seed, discount)
+
+Without an address, Ray starts inside this program: on loopback only, without usage statistics or dashboard. With one,
+this program joins that cluster, and its code travels there as Ray's `working_dir`, less what `_SHIPPED_WITHOUT` names;
+under `ray job submit` the job's own working directory stands.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import exceptions as errors
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import environment
+from exits import BadInput
+from pool import ActorLost, Key, Node, ResultLost, SharedLost
+
+_CONNECT_TIMEOUT_S = 5.0
+_GET_TIMEOUT_S = 30.0
+_OBJECT_STORE_BYTES = 1 << 30  # a result is 5 MB and leaves at once; Ray spills beyond
+_SHIPPED_WITHOUT = [".git", ".venv", ".ci", "runs", "tests", "docs", "benchmarks", "pretrained", "__pycache__"]
+
+
+@contextmanager
+def connect(address: str | None, actors: int | None) -> Iterator[str]:
+    """Ray, started here or joined at an address, until the block ends. Yields where it runs, in words.
+
+    Raises BadInput for an address at which no Ray cluster answers.
+    """
+    quiet = {"logging_level": logging.ERROR, "configure_logging": True, "log_to_driver": False}
+    try:
+        if address:
+            _expect_an_answer(address)
+            ray.init(address=address, runtime_env=_runtime_environment(), **quiet)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=max(actors or 1, len(os.sched_getaffinity(0))),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                **quiet,
+            )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        if not address:
+            raise
+        first_line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise BadInput(f"no Ray cluster can be joined at {address} ({first_line}).") from None
+    try:
+        yield f"the cluster at {address}" if address else "this machine"
+    finally:
+        ray.shutdown()
+
+
+def _expect_an_answer(address: str) -> None:
+    """Ask for a TCP connection first: Ray itself tries for minutes."""
+    if address in ("auto", "local"):
+        return
+    if "://" in address:
+        raise BadInput(f"{address} is a Ray Client address: run the driver on a node of the cluster, with HOST:PORT.")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise BadInput(f"--address must be HOST:PORT or auto, not {address}.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise BadInput(
+            f"nothing answers at {address} ({error}): is the cluster's head up, and its port right?"
+        ) from None
+
+
+def _runtime_environment() -> dict[str, Any]:
+    """How the code and what it must know reach the cluster's nodes."""
+    runtime: dict[str, Any] = {"env_vars": environment.for_remote_actors()}
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+        runtime |= {"working_dir": str(Path(__file__).parent), "excludes": _SHIPPED_WITHOUT}
+    return runtime
+
+
+class RayCluster:
+    """The pool's view of Ray. `actor_class` is a Ray actor class with a method `greet`."""
+
+    def __init__(self, actor_class: Any, *arguments: Any) -> None:
+        self._actor_class, self._arguments = actor_class, arguments
+        self._last_nodes: list[Node] = []
+
+    def now(self) -> float:
+        """Seconds, monotonic."""
+        return time.monotonic()
+
+    def nodes(self) -> list[Node]:
+        """The nodes that are alive; as last seen while the head does not answer."""
+        try:
+            alive = [node for node in ray.nodes() if node["Alive"]]
+        except errors.RayError:
+            return self._last_nodes
+        self._last_nodes = [
+            Node(
+                node["NodeID"],
+                f"{node['NodeManagerHostname']}/{node['NodeID'][:6]}",
+                int(node["Resources"].get("CPU", 0)),
+            )
+            for node in alive
+        ]
+        return self._last_nodes
+
+    def start_actor(self, node: Node) -> tuple[Any, Any]:
+        """Begin to start an actor on a node; the ticket is for its greeting."""
+        here = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        actor = self._actor_class.options(scheduling_strategy=here).remote(*self._arguments)
+        return actor, actor.greet.remote()
+
+    def stop_actor(self, actor: Any) -> None:
+        """Kill an actor. A frozen one is killed by its raylet, which waits some seconds for it first."""
+        ray.kill(actor, no_restart=True)
+
+    def share(self, value: Any) -> Any:
+        """Put a value into the object store."""
+        return ray.put(value)
+
+    def submit(self, actor: Any, method: str, shared: Any, key: Key) -> Any:
+        """Begin method(shared, *key) on an actor."""
+        return getattr(actor, method).remote(shared, *key)
+
+    def wait(self, tickets: Iterable[Any], timeout_s: float) -> list[Any]:
+        """The tickets that are ready: as soon as one is, all that are."""
+        tickets = list(tickets)
+        if not tickets:
+            time.sleep(timeout_s)  # nothing runs that could be awaited: the next look at the nodes is what is due
+            return []
+        ready, rest = ray.wait(tickets, num_returns=1, timeout=timeout_s)
+        if ready and rest:
+            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+        return ready
+
+    def result(self, ticket: Any) -> Any:
+        """The value of a ticket; what Ray raises is sorted into what the infrastructure lost and what our code did."""
+        gone = (errors.ObjectLostError, errors.ObjectFetchTimedOutError, errors.OwnerDiedError)
+        try:
+            return ray.get(ticket, timeout=_GET_TIMEOUT_S)
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, gone):
+                raise SharedLost(_kind(error.cause)) from None
+            if isinstance(error.cause, errors.RayError):
+                raise ResultLost(_kind(error.cause)) from None
+            raise error.cause from error
+        except (
+            errors.RayActorError,
+            errors.WorkerCrashedError,
+            errors.NodeDiedError,
+            errors.OutOfMemoryError,
+        ) as error:
+            raise ActorLost(_kind(error)) from None
+        except (
+            errors.RuntimeEnvSetupError,
+            errors.ActorUnschedulableError,
+            errors.ActorPlacementGroupRemoved,
+        ) as error:
+            raise ActorLost(_kind(error)) from None
+        except (*gone, errors.GetTimeoutError, errors.RaySystemError) as error:
+            raise ResultLost(_kind(error)) from None
+
+
+def _kind(error: BaseException) -> str:
+    return type(error).__name__

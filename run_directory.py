@@ -1,0 +1,143 @@
+"""A run's directory: opened by one driver at a time, started, resumed or begun anew.
+
+config.json            settings, package versions, digest of the initial weights
+metrics.jsonl          one line an update     } the ledger
+rollouts.jsonl         one line a rollout     }
+checkpoints/           update-00000120.npz, ...
+properties/            what the Antithesis SDK saw, one file a process
+lock                   held by the driver that writes; says which it is
+"""
+
+import fcntl
+import json
+import os
+import platform
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import durable
+import state
+import versions
+from checkpoints import Checkpoints
+from exits import BadInput
+from ledger import Ledger
+from settings import Settings, read_config
+from state import State
+
+CONFIG, LOCK, CHECKPOINTS, PROPERTIES = "config.json", "lock", "checkpoints", "properties"
+
+
+class RunDirectory:
+    """A run directory that this process holds the lock of."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+        self.ledger = Ledger(path)
+        self.checkpoints = Checkpoints(path / CHECKPOINTS)
+
+    @property
+    def properties(self) -> Path:
+        """The folder for what the SDK saw."""
+        return self.path / PROPERTIES
+
+    def holds_lock(self) -> bool:
+        """Whether the lock file is still the one that this process locked."""
+        try:
+            return os.path.samestat(os.fstat(self._lock), (self.path / LOCK).stat())
+        except OSError:
+            return False
+
+    def restore(self, settings: Settings, tell: Callable[[str], None]) -> State:
+        """The newest good state: of a checkpoint that the ledger covers, or the initial one. Damage is told of."""
+        for sentence in self.ledger.damage:
+            tell(sentence)
+        beginning = state.initial(settings)
+        last = self.ledger.last_update
+        for update in self.checkpoints.updates():
+            if update > last:
+                tell(f"{self.checkpoints.path(update)} is not used: the ledger ends at update {last}")
+        return self.checkpoints.newest_good(beginning, last, tell) or beginning
+
+
+@contextmanager
+def open_for_writing(settings: Settings, tell: Callable[[str], None]) -> Iterator[RunDirectory]:
+    """The run directory that the settings name, locked until the block ends: new, resumed, or begun anew.
+
+    Raises BadInput if it cannot be written, is being written, or holds a run and no setting says what to do with it.
+    """
+    directory = settings.directory
+    lock = _lock(directory)
+    try:
+        holds_a_run = any((directory / name).exists() for name in (CONFIG, "metrics.jsonl"))
+        if settings.resume:
+            _check_same_run(settings)
+            Ledger(directory).cut_torn_lines(tell)
+        elif holds_a_run and not settings.overwrite:
+            raise BadInput(
+                f"{directory} already holds a run: go on with it with --resume, "
+                f"or delete it and start anew with --overwrite."
+            )
+        elif holds_a_run:
+            _clear(directory)
+        write_config(settings)
+        yield RunDirectory(directory, lock)
+    finally:
+        os.close(lock)
+
+
+def write_config(settings: Settings) -> None:
+    """Write config.json. Raises DiskRefused."""
+    config = {
+        "settings": settings.lasting(),
+        "versions": versions.installed(),
+        "python": platform.python_version(),
+        "initial_digest": state.initial(settings).digest(),
+    }
+    path = settings.directory / CONFIG
+    durable.write_atomically(path, json.dumps(config, indent=2).encode() + b"\n")
+
+
+def _lock(directory: Path) -> int:
+    """Lock the directory, for as long as this process lives at most: the kernel lets go of a dead one's lock."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BadInput(f"{directory} cannot be written ({error.strerror}): choose another --run-dir.") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another driver"
+        os.close(lock)
+        raise BadInput(f"{directory} is being written by {holder}: stop it, or choose another --run-dir.") from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"driver process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    return lock
+
+
+def _check_same_run(settings: Settings) -> None:
+    """Raise BadInput unless what is here would go on with the run as it began: its packages and its first weights."""
+    config = read_config(settings.directory)
+    differences = versions.differences(versions.installed(), config["versions"])
+    if differences:
+        raise BadInput(
+            f"the run in {settings.directory} was made with other package versions: here is {differences}; "
+            f"install the run's versions to resume it."
+        )
+    if state.initial(settings).digest() != config["initial_digest"]:
+        raise BadInput(
+            f"{settings.directory / CONFIG} is damaged: its settings do not give its initial weights; "
+            f"restore it, or start anew with --overwrite."
+        )
+
+
+def _clear(directory: Path) -> None:
+    """Delete a run's files, and nothing that is not a run's."""
+    Ledger(directory).clear()
+    Checkpoints(directory / CHECKPOINTS).clear()
+    for path in (directory / PROPERTIES).glob("*.jsonl"):
+        path.unlink()
+    (directory / CONFIG).unlink(missing_ok=True)

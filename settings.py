@@ -1,0 +1,180 @@
+"""The settings of a training run: one dataclass, from which the command line and its help are made.
+
+Settings that decide the result are part of every digest and stay as they are for the life of a run; the others say
+where, how fast and how long, and may change at each resume.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from exits import BadInput
+
+DECIDE_THE_RESULT = ("seed", "batch_size", "learning_rate", "discount", "decay_rate", "hidden_units")
+_OF_ONE_COMMAND = ("resume", "overwrite", "redis_address")
+
+_Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+_Count = Annotated[int | None, tyro.conf.arg(metavar="N")]
+_Number = Annotated[float | None, tyro.conf.arg(metavar="X")]
+_Text = Annotated[str | None, tyro.conf.arg(metavar="ADDR")]
+_Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Train a Pong player on Ray; every bit of the result can be reproduced, whatever fails while it runs."""
+
+    batch_size: int = 10
+    """Rollouts (games to 21 points) per update. Larger: steadier steps, fewer of them."""
+    updates: _Count = None
+    """Stop after update N; without it, train until stopped."""
+    until_reward: _Number = None
+    """Stop once the mean reward of the last 100 rollouts is X or more."""
+    seed: int = 0
+    """All randomness comes from it: another seed is another run."""
+    learning_rate: float = 1e-3
+    """RMSProp's step size. Karpathy's 1e-4 is far slower."""
+    discount: float = 0.99
+    """How much a reward one step later is worth now."""
+    decay_rate: float = 0.99
+    """How much of RMSProp's running mean of squares stays at each update."""
+    hidden_units: int = 200
+    """Hidden units of the policy."""
+    actors: _Count = None
+    """Actors that play; without it, one per CPU of the cluster, at most the batch size. Never changes the result."""
+    run_dir: _Folder = None
+    """Where the run is kept; without it, runs/<name made of the settings that decide the result>."""
+    resume: _Flag = False
+    """Go on with the run in the run directory; what the command line leaves out is taken from there."""
+    overwrite: _Flag = False
+    """Delete the run in the run directory and start anew."""
+    checkpoint_every: int = 10
+    """Updates between checkpoints: as many may have to be computed again after a crash."""
+    keep_checkpoints: int = 3
+    """How many of the newest checkpoints to keep; every hundredth update's is kept as well."""
+    rollout_timeout_s: _Number = None
+    """Seconds after which a rollout is started a second time elsewhere; without it, from what rollouts have taken."""
+    cluster_timeout_s: float = 120.0
+    """Seconds to wait for a node when there is none left."""
+    address: _Text = None
+    """Address of a Ray cluster (HOST:PORT, or auto); without it, Ray starts inside this program, on loopback only."""
+    redis_address: _Text = None
+    """Old name of --address."""
+
+    def check(self) -> None:
+        """Raise BadInput for a value that cannot be used."""
+        for name in ("batch_size", "hidden_units", "checkpoint_every", "keep_checkpoints", "updates", "actors"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, name, value, "a whole number from 1")
+        _require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
+        for name in ("learning_rate", "cluster_timeout_s", "rollout_timeout_s"):
+            value = getattr(self, name)
+            _require(value is None or 0.0 < value < math.inf, name, value, "a finite number above 0")
+        _require(0.0 <= self.discount <= 1.0, "discount", self.discount, "a number from 0 to 1")
+        _require(0.0 <= self.decay_rate < 1.0, "decay_rate", self.decay_rate, "a number from 0 to below 1")
+        reward = self.until_reward
+        _require(reward is None or -21.0 <= reward <= 21.0, "until_reward", reward, "a number from -21 to 21")
+        if self.resume and self.overwrite:
+            raise BadInput("--resume and --overwrite exclude each other: one keeps the run, the other deletes it.")
+
+    @property
+    def directory(self) -> Path:
+        """The run directory: as given, or named after the settings that decide the result."""
+        return self.run_dir or Path("runs") / self._name()
+
+    def _name(self) -> str:
+        parts = [f"pong-seed{self.seed}-batch{self.batch_size}"]
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            named_already = field.name in ("seed", "batch_size")
+            if field.name in DECIDE_THE_RESULT and not named_already and value != field.default:
+                parts.append(f"{field.name.replace('_', '')}{value}")
+        return "-".join(parts)
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide the result, by name."""
+        return {name: getattr(self, name) for name in DECIDE_THE_RESULT}
+
+    def lasting(self) -> dict[str, Any]:
+        """What config.json keeps: all but what concerns one command or says where the run is."""
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name not in (*_OF_ONE_COMMAND, "run_dir")}
+
+    def resume_command(self) -> str:
+        """The command that goes on with this run."""
+        return shlex.join(["python", "driver.py", "--resume", f"--run-dir={self.directory}"])
+
+
+def from_command_line(arguments: Sequence[str]) -> Settings:
+    """The settings that a command line asks for, with those of the run where it resumes one. Raises BadInput."""
+    settings = _parse(arguments, Settings())
+    settings.check()
+    if settings.resume:
+        recorded = Settings(**read_config(settings.directory)["settings"], run_dir=settings.run_dir)
+        settings = _parse(arguments, recorded)
+        settings.check()
+        _same_result(settings, recorded)
+    if settings.redis_address:
+        print("--redis-address is now called --address.")
+        settings = dataclasses.replace(settings, address=settings.redis_address, redis_address=None)
+    return settings
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """A run's config.json: settings, package versions, digest of the initial weights. Raises BadInput."""
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text())
+        Settings(**config["settings"]).check()
+        _ = config["versions"], config["initial_digest"]  # both must be there
+    except FileNotFoundError:
+        raise BadInput(f"{directory} holds no run: there is no {path}.") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, TypeError, KeyError, BadInput) as error:
+        raise BadInput(f"{path} is damaged ({error}): restore it, or start anew with --overwrite.") from None
+    return config
+
+
+def _parse(arguments: Sequence[str], defaults: Settings) -> Settings:
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(Settings, args=arguments, default=defaults, prog="python driver.py")
+    except SystemExit as stop:
+        if stop.code == 0:  # --help
+            raise
+        raise BadInput(f"{_sentence(complaint.getvalue())} See --help.") from None
+
+
+def _sentence(box: str) -> str:
+    """The message in tyro's box of several lines, as one sentence."""
+    lines = re.findall(r"^│ (.*?)\s*│$", box, re.MULTILINE)
+    rule = next((number for number, line in enumerate(lines) if line.startswith("───")), len(lines))
+    return " ".join(lines[:rule]).strip().rstrip(".") + "."
+
+
+def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise BadInput(f"--{name.replace('_', '-')} must be {wanted}, not {value}.")
+
+
+def _same_result(settings: Settings, recorded: Settings) -> None:
+    for name, value in settings.deciding().items():
+        before = getattr(recorded, name)
+        if value != before:
+            flag = f"--{name.replace('_', '-')}"
+            raise BadInput(
+                f"{flag} is {value}, but the run in {settings.directory} was made with {before}: "
+                f"leave {flag} out to resume it, or choose another --run-dir."
+            )
