@@ -8,6 +8,7 @@ the beginning of a line off again.
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,32 @@ import durable
 
 METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
 Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that is recorded of one update."""
+
+    update: Line
+    rollouts: dict[int, Line]  # by index
+
+
+def first_difference(a: Entry, b: Entry) -> str:
+    """What differs first between two entries of one update, in words; empty if nothing does."""
+    for index in sorted(a.rollouts.keys() | b.rollouts.keys()):
+        ours, theirs = a.rollouts.get(index, {}), b.rollouts.get(index, {})
+        if ours.get("digest") != theirs.get("digest"):
+            return f"rollout {index}, in its {_first_name(ours.get('arrays', {}), theirs.get('arrays', {}))}"
+    if a.update["weights_digest"] != b.update["weights_digest"]:
+        name = _first_name(a.update.get("array_digests", {}), b.update.get("array_digests", {}))
+        return f"its {name}" + (", although its rollouts are equal" if a.rollouts else "")
+    return ""
+
+
+def _first_name(digests: dict[str, str], others: dict[str, str]) -> str:
+    """The first name under which two sets of digests differ."""
+    names = [*digests, *(name for name in others if name not in digests)]
+    return next((name for name in names if digests.get(name) != others.get(name)), "recorded digest")
 
 
 class Ledger:
@@ -34,6 +61,10 @@ class Ledger:
     def last_update(self) -> int:
         """The last update committed; 0 if there is none."""
         return max(self.updates, default=0)
+
+    def entry(self, update: int) -> Entry:
+        """What is recorded of an update. Raises KeyError where its line is missing or damaged."""
+        return Entry(self.updates[update], self.rollouts.get(update, {}))
 
     def digest(self, update: int) -> str | None:
         """The recorded digest of an update, if its line is there and sound."""

@@ -66,7 +66,7 @@ class Recorder:
         metrics = learning.statistics(batch.records, gradient, self._rewards)
         metrics |= self._lap(metrics["steps"])
         metrics |= {name: counts[name] for name in COUNTED}
-        metrics |= {"weights_digest": state.digest(), "array_digests": state.array_digests()}
+        metrics |= state.digests()
         rollouts = [vars(record) for record in batch.records]
         self._check(metrics, rollouts)
         self._run.ledger.commit(metrics, rollouts)

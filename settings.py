@@ -4,12 +4,9 @@ Settings that decide the result are part of every digest and stay as they are fo
 where, how fast and how long, and may change at each resume.
 """
 
-import contextlib
 import dataclasses
-import io
 import json
 import math
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +15,7 @@ from typing import Annotated, Any
 
 import tyro
 
+import command_line
 from exits import BadInput
 
 DECIDE_THE_RESULT = ("seed", "batch_size", "learning_rate", "discount", "decay_rate", "hidden_units")
@@ -117,11 +115,11 @@ class Settings:
 
 def from_command_line(arguments: Sequence[str]) -> Settings:
     """The settings that a command line asks for, with those of the run where it resumes one. Raises BadInput."""
-    settings = _parse(arguments, Settings())
+    settings = command_line.parse(Settings, arguments, "python driver.py")
     settings.check()
     if settings.resume:
         recorded = Settings(**read_config(settings.directory)["settings"], run_dir=settings.run_dir)
-        settings = _parse(arguments, recorded)
+        settings = command_line.parse(Settings, arguments, "python driver.py", defaults=recorded)
         settings.check()
         _same_result(settings, recorded)
     if settings.redis_address:
@@ -144,24 +142,6 @@ def read_config(directory: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, BadInput) as error:
         raise BadInput(f"{path} is damaged ({error}): restore it, or start anew with --overwrite.") from None
     return config
-
-
-def _parse(arguments: Sequence[str], defaults: Settings) -> Settings:
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(Settings, args=arguments, default=defaults, prog="python driver.py")
-    except SystemExit as stop:
-        if stop.code == 0:  # --help
-            raise
-        raise BadInput(f"{_sentence(complaint.getvalue())} See --help.") from None
-
-
-def _sentence(box: str) -> str:
-    """The message in tyro's box of several lines, as one sentence."""
-    lines = re.findall(r"^│ (.*?)\s*│$", box, re.MULTILINE)
-    rule = next((number for number, line in enumerate(lines) if line.startswith("───")), len(lines))
-    return " ".join(lines[:rule]).strip().rstrip(".") + "."
 
 
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:

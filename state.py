@@ -1,6 +1,7 @@
 """What an update changes: the weights and the optimizer's state, and their digest."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import digests
 import policy
@@ -33,9 +34,10 @@ class State:
         """The SHA-256 that the ledger names this state by."""
         return digests.digest(self.arrays())
 
-    def array_digests(self) -> dict[str, str]:
-        """A fingerprint of each array: tells which of them differs where the digest does."""
-        return {name: digests.fingerprint({name: array}) for name, array in sorted(self.arrays().items())}
+    def digests(self) -> dict[str, Any]:
+        """What the ledger's line says of this state: its digest, and one of each array, to tell which differs."""
+        of_arrays = {name: digests.fingerprint({name: array}) for name, array in sorted(self.arrays().items())}
+        return {"weights_digest": self.digest(), "array_digests": of_arrays}
 
 
 def initial(settings: Settings) -> State:

@@ -1,0 +1,44 @@
+# make train    set up, and train until Ctrl-C          make train ARGS=--resume    go on
+# make test     set up, and run the quick tests         make test-all               all of them
+# make check    what the code must look like            make clean                  forget the environment
+PYTHON ?= python3
+VENV := .venv
+ARGS ?=
+
+# An environment counts as made when the stamp named after all that it is made from is in it. Another Python, folder or
+# requirement, or an installation that was cut off, has no such stamp, and is made anew.
+made_from = $(shell { $(PYTHON) --version; pwd; cat $(1); } | sha256sum | cut -c1-16)
+RUN_STAMP := $(VENV)/made-for-running-$(call made_from,requirements.txt)
+DEV_STAMP := $(VENV)/made-for-testing-$(call made_from,requirements.txt requirements-dev.txt)
+
+.PHONY: train test test-all check format clean
+train: $(RUN_STAMP)
+	$(VENV)/bin/python driver.py --batch-size=10 $(ARGS)
+
+test: $(DEV_STAMP)
+	$(VENV)/bin/python -m pytest -m "not slow and not docker" $(ARGS)
+
+test-all: $(DEV_STAMP)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(DEV_STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(DEV_STAMP)
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV)
+
+$(RUN_STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 2; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(DEV_STAMP): $(RUN_STAMP)
+	$(VENV)/bin/python -m pip install --quiet --requirement requirements-dev.txt
+	touch $@

@@ -1,0 +1,34 @@
+"""Command lines from dataclasses, with every complaint in one sentence."""
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+import tyro
+
+from exits import BadInput
+
+_Arguments = TypeVar("_Arguments")
+
+
+def parse(
+    kind: type[_Arguments], arguments: Sequence[str], program: str, defaults: _Arguments | None = None
+) -> _Arguments:
+    """The arguments as an object of a dataclass, whose texts are the help. Raises BadInput."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, args=list(arguments), default=defaults, prog=program)
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        raise BadInput(f"{_sentence(complaint.getvalue())} See {program} --help.") from None
+
+
+def _sentence(box: str) -> str:
+    """The message in tyro's box of several lines, as one sentence."""
+    lines = re.findall(r"^│ (.*?)\s*│$", box, re.MULTILINE)
+    rule = next((number for number, line in enumerate(lines) if line.startswith("───")), len(lines))
+    return " ".join(lines[:rule]).strip().rstrip(".") + "."

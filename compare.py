@@ -1,0 +1,63 @@
+"""Compare two runs, update by update, by the digests in their ledgers.
+
+    python compare.py runs/a runs/b
+
+Says that the updates both have are equal to the bit, or names the first update, rollout and array that differ. Runs of
+different length are compared as far as the shorter one goes. Exit codes: 0 equal, 1 different, 2 bad input.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import command_line
+import exits
+from exits import BadInput, Differs
+from ledger import Ledger, Line, first_difference
+from settings import DECIDE_THE_RESULT, read_config
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Compare two runs by the digests in their ledgers."""
+
+    run_a: Annotated[Path, tyro.conf.Positional]
+    """A run directory."""
+    run_b: Annotated[Path, tyro.conf.Positional]
+    """Another."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Compare and print the verdict. Raises Differs."""
+    chosen = command_line.parse(Arguments, arguments, "python compare.py")
+    a, b = (_read(directory) for directory in (chosen.run_a, chosen.run_b))
+    both = sorted(a.updates.keys() & b.updates.keys())
+    if not both:
+        raise BadInput(f"{chosen.run_a} and {chosen.run_b} have no update in common: there is nothing to compare.")
+    for update in both:
+        difference = first_difference(a.entry(update), b.entry(update))
+        if difference:
+            raise Differs(f"update {update} differs: {difference}.{_explanation(chosen.run_a, chosen.run_b)}")
+    print(f"equal: {len(both)} updates, up to update {both[-1]}, weights digest {a.digest(both[-1])}")
+
+
+def _read(directory: Path) -> Ledger:
+    read_config(directory)
+    return Ledger(directory)
+
+
+def _explanation(a: Path, b: Path) -> str:
+    """Settings that decide the result and are not the same: then equal digests were not to be expected."""
+    settings: list[Line] = [read_config(directory)["settings"] for directory in (a, b)]
+    names = [name for name in settings[0] if settings[0][name] != settings[1].get(name)]
+    told = ", ".join(
+        f"{name} {settings[0][name]} and {settings[1].get(name)}" for name in names if name in DECIDE_THE_RESULT
+    )
+    return f" Their settings differ: {told}." if told else ""
+
+
+if __name__ == "__main__":
+    exits.run(main)

@@ -1,0 +1,186 @@
+"""Recompute what a run recorded, on one process without Ray, and say whether every bit is the same.
+
+    python replay.py RUN --update 120                  that update, from the nearest checkpoint before it
+    python replay.py RUN --update 120 --rollout 3      one of its rollouts
+    python replay.py RUN --update 120 --rollout 3 --video game.mp4 --trace game.csv
+    python replay.py RUN --all                         the whole run, and every checkpoint on the way
+
+The video (.mp4 or .gif) shows the game with the probability of going up and the reward so far; the trace holds one line
+a step. A difference names the first rollout and the first array that differ. RUN is only read, and may be in progress.
+Exit codes: 0 the same, 1 different, 2 bad input.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import track
+
+import command_line
+import exits
+import film
+import floats
+import learning
+import rollout
+import state as states
+import versions
+from checkpoints import BadCheckpoint, Checkpoints
+from exits import BadInput, Differs
+from game import Pong
+from learning import Batch
+from ledger import Entry, Ledger, first_difference
+from run_directory import CHECKPOINTS
+from settings import Settings, read_config
+from state import State
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Recompute what a run recorded, and say whether every bit is the same."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run directory."""
+    update: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
+    """The update to recompute."""
+    rollout: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
+    """Only this rollout of it, counted from 0."""
+    all: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Recompute the whole run from its first update."""
+    video: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """With --rollout: write the game as FILE, .mp4 or .gif."""
+    trace: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """With --rollout: write step, action, probability of up, and reward as FILE, comma-separated."""
+
+    def check(self) -> None:
+        """Raise BadInput for arguments that do not go together."""
+        if self.all == (self.update is not None):
+            raise BadInput("say what to replay: either --update K or --all.")
+        if self.rollout is not None and self.update is None:
+            raise BadInput("--rollout goes with --update: it counts within one update.")
+        if (self.video or self.trace) and self.rollout is None:
+            raise BadInput("--video and --trace go with --rollout: they show one game.")
+        film.check_name(self.video)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Replay and print the verdict. Raises Differs."""
+    chosen = command_line.parse(Arguments, arguments, "python replay.py")
+    chosen.check()
+    replay = Replay(chosen.run)
+    if chosen.all:
+        replay.everything()
+    elif chosen.rollout is None:
+        replay.update(chosen.update or 0)
+    else:
+        replay.rollout(chosen.update or 0, chosen.rollout, chosen.video, chosen.trace)
+
+
+class Replay:
+    """One run's past, recomputed."""
+
+    def __init__(self, directory: Path) -> None:
+        config = read_config(directory)
+        self._directory = directory
+        self._settings = Settings(**config["settings"])
+        self._ledger = Ledger(directory)
+        self._checkpoints = Checkpoints(directory / CHECKPOINTS)
+        self._game = Pong()
+        self._initial = states.initial(self._settings)
+        for sentence in self._ledger.damage:
+            print(sentence)
+        differences = versions.differences(versions.installed(), config["versions"])
+        if differences:
+            print(f"note: the run was made with other package versions: here is {differences}")
+        if not floats.keep_denormals():
+            raise BadInput("this process flushes denormal numbers to zero: its bits would differ.")
+        if self._initial.digest() != config["initial_digest"]:
+            raise Differs(f"{directory}: its settings do not give its initial weights (seed {self._settings.seed}).")
+
+    def everything(self) -> None:
+        """Recompute all updates from the first one, and compare the checkpoints met on the way."""
+        last = self._ledger.last_update
+        if not last:
+            raise BadInput(f"{self._directory} holds no update yet: there is nothing to replay.")
+        state = self._replayed(self._initial, range(1, last + 1))
+        print(f"the same: {last} updates and their checkpoints, weights digest {state.digest()}")
+
+    def update(self, update: int) -> None:
+        """Recompute one update, and those between it and the checkpoint before it."""
+        self._entry(update)
+        start = self._state_at_most(update - 1)
+        state = self._replayed(start, range(start.update + 1, update + 1))
+        print(f"the same: update {update}, recomputed after update {start.update}, weights digest {state.digest()}")
+
+    def rollout(self, update: int, index: int, video: Path | None, trace: Path | None) -> None:
+        """Recompute one rollout; film and trace it where asked to."""
+        recorded = self._entry(update).rollouts.get(index)
+        if recorded is None:
+            raise BadInput(f"{self._directory} has no record of rollout {index} of update {update}.")
+        start = self._state_at_most(update - 1)
+        state = self._replayed(start, range(start.update + 1, update))
+        seed = self._settings.seed
+        if video or trace:
+            trajectory = rollout.play(self._game, state.weights, seed, update, index)
+            if trace:
+                film.write_trace(trace, trajectory)
+            if video:
+                film.write_video(video, trajectory, seed, update, index)
+        _, record = rollout.compute_gradient(self._game, state.weights, seed, update, index, self._settings.discount)
+        nothing = {"weights_digest": ""}
+        difference = first_difference(Entry(nothing, {index: vars(record)}), Entry(nothing, {index: recorded}))
+        if difference:
+            raise Differs(f"{self._directory}: update {update} differs from its record: {difference}.")
+        print(
+            f"the same: rollout {index} of update {update}, reward {record.reward:+d} "
+            f"in {record.steps} steps, digest {record.digest}"
+        )
+
+    def _entry(self, update: int) -> Entry:
+        try:
+            return self._ledger.entry(update)
+        except KeyError:
+            last = self._ledger.last_update
+            raise BadInput(f"{self._directory} has no sound record of update {update}; its last is {last}.") from None
+
+    def _state_at_most(self, update: int) -> State:
+        """The nearest state up to an update that need not be computed."""
+        state = self._checkpoints.newest_good(self._initial, update, print) or self._initial
+        self._compare_checkpoint(state)
+        return state
+
+    def _replayed(self, state: State, updates: Iterable[int]) -> State:
+        """The state after some updates, each recomputed and compared with its record."""
+        seed, discount = self._settings.seed, self._settings.discount
+        for _ in track(list(updates), "replaying", console=Console(stderr=True), disable=not sys.stderr.isatty()):
+            batch = Batch(self._settings, state)
+            for update, index in batch.keys:
+                batch.add(*rollout.compute_gradient(self._game, state.weights, seed, update, index, discount))
+            state = learning.step(self._settings, state, batch.gradient())
+            self._compare(state, batch)
+        return state
+
+    def _compare(self, state: State, batch: Batch) -> None:
+        recomputed = Entry(state.digests(), {record.index: vars(record) for record in batch.records})
+        difference = first_difference(recomputed, self._entry(state.update))
+        if difference:
+            raise Differs(f"{self._directory}: update {state.update} differs from its record: {difference}.")
+        if state.update in self._checkpoints.updates():
+            try:
+                self._compare_checkpoint(self._checkpoints.load(state.update, state))
+            except BadCheckpoint as bad:
+                print(bad)
+
+    def _compare_checkpoint(self, state: State) -> None:
+        recorded = self._ledger.updates.get(state.update)
+        difference = first_difference(Entry(state.digests(), {}), Entry(recorded, {})) if recorded else ""
+        if difference:
+            path = self._checkpoints.path(state.update)
+            raise Differs(f"{path} differs from the ledger's update {state.update}: {difference}.")
+
+
+if __name__ == "__main__":
+    exits.run(main)
