@@ -34,6 +34,9 @@ from state import State
 
 if TYPE_CHECKING:
     from pong_actor import Greeting
+    from recorder import Recorder
+
+_BRING_TIMEOUT_S = 2.0
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -52,9 +55,10 @@ def main(arguments: Sequence[str]) -> None:
 def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts: Interrupts) -> None:
     """Weights out, games played, gradients back, sum, step: until stopped."""
     # These import Ray or the SDK, which read the environment that has only now been prepared.
+    import report
     from learning import Batch, step
     from pong_actor import PongEnv
-    from ray_cluster import RayCluster, connect
+    from ray_cluster import RayCluster, bring_files, connect
     from recorder import Recorder
 
     _check_this_process(progress)
@@ -63,7 +67,7 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
     with connect(settings.address, settings.actors) as place:
         interrupts.defer()
         cluster = RayCluster(PongEnv, settings.seed, settings.discount)
-        pool = Pool(cluster, _pool_settings(settings), _Listener(progress, interrupts))
+        pool = Pool(cluster, _pool_settings(settings), _Listener(recorder, interrupts))
         pool.wait_until_ready()
         _announce(settings, state, f"{place}: {pool.describe()}", progress)
         recorder.start_lap()
@@ -75,18 +79,19 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
                 gradient = batch.gradient()
                 state = step(settings, state, gradient)
                 recorder.commit(state, batch, gradient, pool.take_counts())
-        except (Interrupted, ClusterLost):
+        finally:
             recorder.checkpoint()
-            raise
-    recorder.checkpoint()
+            for sentence in bring_files(run.properties, _BRING_TIMEOUT_S):
+                progress.note(f"what another node saw of the properties is missing: {sentence}")
+            progress.note(report.make([run.path]).summary())
     progress.note(f"update {state.update} done, weights digest {state.digest()}")
 
 
 class _Listener:
     """What the pool tells the driver, and asks it."""
 
-    def __init__(self, progress: Progress, interrupts: Interrupts) -> None:
-        self.event, self.interrupt = progress.note, interrupts.check
+    def __init__(self, recorder: "Recorder", interrupts: Interrupts) -> None:
+        self.event, self.interrupt = recorder.event, interrupts.check
         self._versions = versions.installed()
 
     def refusal(self, greeting: "Greeting") -> str:

@@ -43,6 +43,12 @@ class DiskRefused(Ended):
     exit_code = 4
 
 
+class NotReached(Ended):
+    """A property that must be reached was not."""
+
+    exit_code = 5
+
+
 class Interrupted(Ended):
     """A signal asked the program to stop."""
 

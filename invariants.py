@@ -8,8 +8,9 @@ A failed `always` raises nothing by itself. Functions marked `@guard` therefore 
 nothing is committed on top of a broken property. Arguments are plain numbers and arrays, `where` says which update and
 rollout it was; the SDK takes Python types only, so conditions are converted here.
 
-To add one: write the function, with a message of its own as a literal (the catalog's scanner reads nothing else);
-call it; add it to the test of what a run reaches. An `always` on a rare path gets a `sometimes` beside it.
+To add one: write the function, with a message of its own as a literal (the catalog's scanner reads nothing else); end
+its docstring with what reaches it ("every run", "a resume", "an evaluation" or "faults"); call it; run `make docs`. An
+`always` on a rare path gets a `sometimes` or `reachable` beside it.
 """
 
 import functools
@@ -47,7 +48,10 @@ def guard(holds: Callable[_Arguments, bool]) -> Callable[_Arguments, None]:
 
 @guard
 def a_step_wins_or_loses_one_point_at_most(rewards: np.ndarray, where: Where) -> bool:
-    """Four frames are too short for two points."""
+    """Four frames are too short for two points.
+
+    Reached by every run: each rollout.
+    """
     holds = bool((np.abs(rewards) <= 1).all())
     always(holds, "Every step's reward is -1, 0 or 1", where)
     return holds
@@ -55,7 +59,10 @@ def a_step_wins_or_loses_one_point_at_most(rewards: np.ndarray, where: Where) ->
 
 @guard
 def a_probability_lies_within_0_and_1(probabilities: np.ndarray, where: Where) -> bool:
-    """False for NaN too: weights that diverge show here first."""
+    """False for NaN too: weights that diverge show here first.
+
+    Reached by every run: each rollout.
+    """
     holds = bool(((probabilities >= 0.0) & (probabilities <= 1.0)).all())
     always(holds, "Every action's probability lies within 0 and 1", where)
     return holds
@@ -63,14 +70,20 @@ def a_probability_lies_within_0_and_1(probabilities: np.ndarray, where: Where) -
 
 @guard
 def a_reward_lies_within_21_points(reward: int, where: Where) -> bool:
-    """A game ends when a side has 21 points."""
+    """A game ends when a side has 21 points.
+
+    Reached by every run: each rollout.
+    """
     always_less_than_or_equal_to(abs(reward), 21, "A rollout's reward is at most 21 points either way", where)
     return isinstance(reward, int) and abs(reward) <= 21
 
 
 @guard
 def a_game_played_out_has_a_side_at_21(points_won: int, points_lost: int, where: Where) -> bool:
-    """A game that ended by itself was won or lost; one that met the limit of steps is not asked."""
+    """A game that ended by itself was won or lost; one that met the limit of steps is not asked.
+
+    Reached by every run: each rollout that was not cut off at 27,000 steps.
+    """
     holds = max(points_won, points_lost) == 21 and min(points_won, points_lost) < 21
     details = {**where, "points_won": points_won, "points_lost": points_lost}
     always(holds, "A game played out has one side at 21 points", details)
@@ -81,7 +94,10 @@ def a_game_played_out_has_a_side_at_21(points_won: int, points_lost: int, where:
 def a_gradient_has_the_shape_of_the_weights(
     gradient: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray], where: Where
 ) -> bool:
-    """Same names, shapes and dtypes."""
+    """Same names, shapes and dtypes.
+
+    Reached by every run: each rollout.
+    """
     holds = _kinds(gradient) == _kinds(weights)
     always(holds, "A gradient has the names, shapes and dtypes of the weights", where)
     return holds
@@ -89,14 +105,20 @@ def a_gradient_has_the_shape_of_the_weights(
 
 @guard
 def a_gradient_is_finite(gradient: Mapping[str, np.ndarray], where: Where) -> bool:
-    """No NaN, no infinity, before it is added to anything."""
+    """No NaN, no infinity, before it is added to anything.
+
+    Reached by every run: each rollout.
+    """
     holds = _finite(gradient)
     always(holds, "Every gradient is finite", where)
     return holds
 
 
 def a_point_is_won(points_won: int, where: Where) -> None:
-    """The policy is not so bad that nothing can be learned."""
+    """The policy is not so bad that nothing can be learned.
+
+    Reached by every run: a rollout in which the agent scores.
+    """
     sometimes(points_won > 0, "A rollout wins a point", where)
 
 
@@ -105,7 +127,10 @@ def a_point_is_won(points_won: int, where: Where) -> None:
 
 @guard
 def a_batch_holds_each_index_once(indices: Sequence[int], batch_size: int, where: Where) -> bool:
-    """Exactly batch_size rollouts make an update, none lost, none counted twice."""
+    """Exactly batch_size rollouts make an update, none lost, none counted twice.
+
+    Reached by every run: each update.
+    """
     holds = sorted(indices) == list(range(batch_size))
     always(holds, "An update is the sum of each of its rollouts once", where)
     return holds
@@ -113,7 +138,10 @@ def a_batch_holds_each_index_once(indices: Sequence[int], batch_size: int, where
 
 @guard
 def a_result_comes_from_the_current_weights(played_with: str, current: str, where: Where) -> bool:
-    """Fingerprints of the weights a rollout was played with, and of the driver's."""
+    """Fingerprints of the weights a rollout was played with, and of the driver's.
+
+    Reached by every run: each rollout counted.
+    """
     holds = played_with == current
     always(holds, "Every rollout counted was played with the current weights", where)
     return holds
@@ -121,27 +149,39 @@ def a_result_comes_from_the_current_weights(played_with: str, current: str, wher
 
 @guard
 def a_rollout_done_twice_gives_the_same_bytes(first: str, second: str, where: Where) -> bool:
-    """A rollout is a pure function: raced, retried or recomputed, its digest is the same."""
+    """A rollout is a pure function: raced, retried or recomputed, its digest is the same.
+
+    Reached by faults: a raced rollout that comes back twice; an update computed again after the driver was killed.
+    """
     holds = first == second
     always(holds, "A rollout computed twice gives the same bytes", {**where, "first": first, "second": second})
     return holds
 
 
 def a_late_duplicate_is_dropped(where: Where) -> None:
-    """Reached when a rollout that was raced comes back a second time."""
+    """Reached when a rollout that was raced comes back a second time.
+
+    Reached by faults: a frozen or slow actor that answers after its rollout was counted.
+    """
     reachable("A late duplicate of a rollout is dropped", where)
 
 
 @guard
 def a_sum_agrees_with_float64(excess: float, where: Where) -> bool:
-    """The error of the tree's sum over its bound, against an independent sum (aggregation.Float64Sum)."""
+    """The error of the tree's sum over its bound, against an independent sum (aggregation.Float64Sum).
+
+    Reached by every run: updates 1, 11, 21, ....
+    """
     always_less_than_or_equal_to(excess, 1.0, "A batch's sum agrees with a float64 sum of the same gradients", where)
     return excess <= 1.0
 
 
 @guard
 def weights_are_finite(weights: Mapping[str, np.ndarray], where: Where) -> bool:
-    """The weights have not diverged to NaN or infinity."""
+    """The weights have not diverged to NaN or infinity.
+
+    Reached by every run: each update.
+    """
     holds = _finite(weights)
     always(holds, "The weights are finite", where)
     return holds
@@ -149,14 +189,20 @@ def weights_are_finite(weights: Mapping[str, np.ndarray], where: Where) -> bool:
 
 @guard
 def no_weight_moves_further_than_the_optimizer_can(largest: float, bound: float, where: Where) -> bool:
-    """The largest change of a weight in this update, against what the optimizer allows."""
+    """The largest change of a weight in this update, against what the optimizer allows.
+
+    Reached by every run: each update.
+    """
     always_less_than_or_equal_to(largest, bound, "No weight moves further in an update than RMSProp can move it", where)
     return largest <= bound
 
 
 @guard
 def a_mean_square_is_never_negative(cache: Mapping[str, np.ndarray], where: Where) -> bool:
-    """RMSProp divides by its root."""
+    """RMSProp divides by its root.
+
+    Reached by every run: each update.
+    """
     holds = all(bool((array >= 0.0).all()) for array in cache.values())
     always(holds, "RMSProp's running mean of squares is never negative", where)
     return holds
@@ -167,7 +213,10 @@ def a_mean_square_is_never_negative(cache: Mapping[str, np.ndarray], where: Wher
 
 @guard
 def updates_are_committed_in_order(update: int, last: int, where: Where) -> bool:
-    """Each update follows the last one recorded, or repeats one that is recorded."""
+    """Each update follows the last one recorded, or repeats one that is recorded.
+
+    Reached by every run: each update.
+    """
     holds = 1 <= update <= last + 1
     always(holds, "Updates are committed in order, each once", {**where, "last": last})
     return holds
@@ -175,33 +224,48 @@ def updates_are_committed_in_order(update: int, last: int, where: Where) -> bool
 
 @guard
 def an_update_done_again_gives_its_recorded_digest(digest: str, recorded: str, where: Where) -> bool:
-    """After a resume, the updates since the checkpoint must come out as they did."""
+    """After a resume, the updates since the checkpoint must come out as they did.
+
+    Reached by faults: the driver killed between two checkpoints, and resumed.
+    """
     holds = digest == recorded
     always(holds, "An update computed again has its recorded digest", {**where, "digest": digest, "recorded": recorded})
     return holds
 
 
 def an_update_is_done_again(where: Where) -> None:
-    """Reached when a run resumes behind its ledger."""
+    """Reached when a run resumes behind its ledger.
+
+    Reached by faults: the driver killed between two checkpoints, and resumed.
+    """
     reachable("An update is computed again after a resume", where)
 
 
 @guard
 def a_resumed_run_continues_after_its_checkpoint(first_update: int, checkpoint_update: int, where: Where) -> bool:
-    """No update is skipped, none before the checkpoint is repeated."""
+    """No update is skipped, none before the checkpoint is repeated.
+
+    Reached by a resume: the first update after --resume.
+    """
     holds = first_update == checkpoint_update + 1
     always(holds, "A resumed run continues at its checkpoint's update + 1", where)
     return holds
 
 
 def a_run_resumes_after_update_0(checkpoint_update: int, where: Where) -> None:
-    """Resuming from the initial weights would be a start, not a resume."""
+    """Resuming from the initial weights would be a start, not a resume.
+
+    Reached by a resume: --resume of a run that has a checkpoint.
+    """
     sometimes(checkpoint_update > 0, "A run resumes after update 0", where)
 
 
 @guard
 def a_checkpoint_reads_back_as_written(read_digest: str, written_digest: str, where: Where) -> bool:
-    """Read from the disk, the file gives the state that was to be saved."""
+    """Read from the disk, the file gives the state that was to be saved.
+
+    Reached by every run: each checkpoint.
+    """
     holds = read_digest == written_digest
     always(holds, "A checkpoint reads back as written", where)
     return holds
@@ -209,7 +273,10 @@ def a_checkpoint_reads_back_as_written(read_digest: str, written_digest: str, wh
 
 @guard
 def one_driver_writes_a_run(holds_the_lock: bool, where: Where) -> bool:
-    """At each commit the run directory's lock is still this driver's."""
+    """At each commit the run directory's lock is still this driver's.
+
+    Reached by every run: each update.
+    """
     always(holds_the_lock, "Only the driver that holds a run's lock commits to it", where)
     return holds_the_lock
 
@@ -218,12 +285,18 @@ def one_driver_writes_a_run(holds_the_lock: bool, where: Where) -> bool:
 
 
 def a_batch_completes_although_an_actor_died(actors_lost: int, where: Where) -> None:
-    """Reached when an update is committed in which an actor was lost."""
+    """Reached when an update is committed in which an actor was lost.
+
+    Reached by faults: an actor killed while it plays.
+    """
     sometimes(actors_lost > 0, "A batch completes although an actor died in it", where)
 
 
 def a_rollout_moves_to_another_node(moved: int, where: Where) -> None:
-    """Reached when a lost rollout is dispatched again on another node."""
+    """Reached when a lost rollout is dispatched again on another node.
+
+    Reached by faults: an actor or its node killed while another node has an actor.
+    """
     sometimes(moved > 0, "A lost rollout is computed on another node", where)
 
 

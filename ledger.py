@@ -14,7 +14,7 @@ from typing import Any
 
 import durable
 
-METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
+METRICS, ROLLOUTS, EVENTS = "metrics.jsonl", "rollouts.jsonl", "events.jsonl"
 Line = dict[str, Any]
 
 
@@ -91,6 +91,14 @@ class Ledger:
             durable.append(self._directory / METRICS, _encode(metrics))
             self.updates[update] = metrics
 
+    def add_event(self, line: Line) -> None:
+        """Append to events.jsonl, which is told of a run and decides nothing. Raises DiskRefused."""
+        durable.append(self._directory / EVENTS, _encode(line))
+
+    def events(self) -> list[Line]:
+        """What went wrong and was mended, in order."""
+        return self._read(EVENTS, ("wall_time_s", "update", "event"))
+
     def forget_before(self, update: int) -> None:
         """Drop earlier updates' lines from memory; the files keep them."""
         self.updates = {number: line for number, line in self.updates.items() if number >= update}
@@ -98,7 +106,7 @@ class Ledger:
 
     def cut_torn_lines(self, tell: Callable[[str], None]) -> None:
         """Take off the beginning of a line that a killed driver left at a file's end."""
-        for name in (METRICS, ROLLOUTS):
+        for name in (METRICS, ROLLOUTS, EVENTS):
             path = self._directory / name
             data = path.read_bytes() if path.exists() else b""
             whole = data.rfind(b"\n") + 1
@@ -108,7 +116,7 @@ class Ledger:
 
     def clear(self) -> None:
         """Delete both files."""
-        for name in (METRICS, ROLLOUTS):
+        for name in (METRICS, ROLLOUTS, EVENTS):
             (self._directory / name).unlink(missing_ok=True)
 
     def _read(self, name: str, keys: tuple[str, ...]) -> list[Line]:

@@ -21,6 +21,7 @@ import ray
 from ray import exceptions as errors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+import durable
 import environment
 from exits import BadInput
 from pool import ActorLost, Key, Node, ResultLost, SharedLost
@@ -59,6 +60,35 @@ def connect(address: str | None, actors: int | None) -> Iterator[str]:
         yield f"the cluster at {address}" if address else "this machine"
     finally:
         ray.shutdown()
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _read_files(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).glob("*.jsonl")}
+
+
+def bring_files(folder: Path, timeout_s: float) -> list[str]:
+    """Copy what other nodes have in a folder of the same name into this node's; returns what could not be brought."""
+    here = ray.get_runtime_context().get_node_id()
+    others = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    others.pop(here, None)
+    reads = {
+        _read_files.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            str(folder)
+        ): name
+        for node, name in others.items()
+    }
+    ready, late = ray.wait(list(reads), num_returns=len(reads), timeout=timeout_s) if reads else ([], [])
+    missing = [f"{reads[read]} did not answer within {timeout_s:g} s" for read in late]
+    for read in ready:
+        try:
+            for name, data in ray.get(read, timeout=timeout_s).items():
+                path = folder / name
+                if not path.exists() or path.stat().st_size < len(data):
+                    durable.write_atomically(path, data)
+        except errors.RayError as error:
+            missing.append(f"{reads[read]} failed ({_kind(error)})")
+    return missing
 
 
 def _expect_an_answer(address: str) -> None:

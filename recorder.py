@@ -47,6 +47,7 @@ class Recorder:
         self._wall_time_s = ledger.updates.get(ledger.last_update, {}).get("wall_time_s", 0.0)
         self._lap_began = time.monotonic()
         if self._settings.resume:
+            self.event(f"resumed after update {state.update}; the ledger ends at update {ledger.last_update}")
             invariants.a_run_resumes_after_update_0(state.update, {"update": state.update})
         ledger.forget_before(state.update)
         return state
@@ -60,6 +61,12 @@ class Recorder:
     def start_lap(self) -> None:
         """The time until the first commit counts from here."""
         self._lap_began = time.monotonic()
+
+    def event(self, text: str) -> None:
+        """Something went wrong, or was mended: say it and keep it. Raises DiskRefused."""
+        self._progress.note(text)
+        wall_time_s = self._wall_time_s + time.monotonic() - self._lap_began
+        self._run.ledger.add_event({"wall_time_s": wall_time_s, "update": self._committed.update, "event": text})
 
     def commit(self, state: State, batch: Batch, gradient: Arrays, counts: Counter[str]) -> None:
         """Make an update part of the run: check it, write it down, show it. Raises PropertyFailed, DiskRefused."""
@@ -82,7 +89,7 @@ class Recorder:
     def checkpoint(self) -> None:
         """Save the last committed state, unless it is saved; read it back; let old ones go. Raises DiskRefused."""
         state = self._committed
-        if state.update == self._checkpointed:
+        if state.update == self._checkpointed or not self._run.holds_lock():
             return
         checkpoints = self._run.checkpoints
         checkpoints.save(state)
