@@ -1,6 +1,7 @@
 # make train    set up, and train until Ctrl-C          make train ARGS=--resume    go on
 # make test     set up, and run the quick tests         make test-all               all of them
-# make check    what the code must look like            make clean                  forget the environment
+# make check    what the code must look like            make docs                   pages made from the code
+# make clean    forget the environment
 PYTHON ?= python3
 VENV := .venv
 ARGS ?=
@@ -11,7 +12,7 @@ made_from = $(shell { $(PYTHON) --version; pwd; cat $(1); } | sha256sum | cut -c
 RUN_STAMP := $(VENV)/made-for-running-$(call made_from,requirements.txt)
 DEV_STAMP := $(VENV)/made-for-testing-$(call made_from,requirements.txt requirements-dev.txt)
 
-.PHONY: train test test-all check format clean
+.PHONY: train test test-all check format docs clean
 train: $(RUN_STAMP)
 	$(VENV)/bin/python driver.py --batch-size=10 $(ARGS)
 
@@ -27,6 +28,9 @@ check: $(DEV_STAMP)
 
 format: $(DEV_STAMP)
 	$(VENV)/bin/ruff format .
+
+docs: $(RUN_STAMP)
+	$(VENV)/bin/python properties.py > docs/properties.md
 
 clean:
 	rm -rf $(VENV)

@@ -1,8 +1,8 @@
 """The environment variables that must stand before Ray and the Antithesis SDK are imported: both read theirs only then.
 
 The driver calls `prepare_driver` as soon as it knows its run directory, and imports both afterwards. In every other
-process `invariants.py` calls `direct_properties` before it imports the SDK. The SDK then writes what it saw to one file a process in the run directory. A file named by the user, or the platform's library,
-wins.
+process `invariants.py` calls `direct_properties` before it imports the SDK. The SDK then writes what it saw to one
+file a process in the run directory. A file named by the user, or the platform's library, wins.
 """
 
 import contextlib
@@ -29,6 +29,12 @@ def prepare_driver(properties: Path, embedded: bool) -> None:
     if embedded:
         os.environ.update(_EMBEDDED_RAY)
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    direct_properties()
+
+
+def prepare_command(properties: Path) -> None:
+    """The same for a process beside the driver, which joins a cluster that is there."""
+    os.environ[PROPERTIES_FOLDER] = str(properties.absolute())
     direct_properties()
 
 

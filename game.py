@@ -27,6 +27,8 @@ FRAMES_PER_STEP = 4
 STICKY_PROBABILITY = 0.25
 MAX_STEPS = 27_000  # Gymnasium's 108,000 frames; the emulator alone has no limit
 
+_RAM_POINTS_FOR, _RAM_POINTS_AGAINST = 14, 13
+
 # Karpathy's 2 and 3 count in Gymnasium's minimal action set; the emulator's own names are these.
 _EMULATOR_ACTION = {UP: Action.RIGHT, DOWN: Action.LEFT}
 
@@ -107,6 +109,11 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
         terminated = emulator.game_over()
         truncated = not terminated and self._steps >= MAX_STEPS
         return self._lit - before, float(reward), terminated, truncated, {}
+
+    def score(self) -> tuple[int, int]:
+        """The points for and against, as the game itself counts them: read from its memory, not added up."""
+        memory = self._emulator.getRAM()
+        return int(memory[_RAM_POINTS_FOR]), int(memory[_RAM_POINTS_AGAINST])
 
     def render(self) -> np.ndarray | None:
         """The screen as it is now, RGB, uint8 [210, 160, 3]."""

@@ -9,7 +9,8 @@ nothing is committed on top of a broken property. Arguments are plain numbers an
 rollout it was; the SDK takes Python types only, so conditions are converted here.
 
 To add one: write the function, with a message of its own as a literal (the catalog's scanner reads nothing else); end
-its docstring with what reaches it ("every run", "a resume", "an evaluation" or "faults"); call it; run `make docs`. An
+its docstring with what reaches it ("every run", "a resume", "an evaluation", "faults" or "a
+test command"); call it; run `make docs`. An
 `always` on a rare path gets a `sometimes` or `reachable` beside it.
 """
 
@@ -281,6 +282,31 @@ def one_driver_writes_a_run(holds_the_lock: bool, where: Where) -> bool:
     return holds_the_lock
 
 
+# ---- in an evaluation ---------------------------------------------------------------------------------------------
+
+
+@guard
+def a_score_never_decreases(points_for: np.ndarray, points_against: np.ndarray, where: Where) -> bool:
+    """The game's own memory says what the score is; a state that leaks from another game, or is restored, shows here.
+
+    Reached by an evaluation: each game.
+    """
+    holds = bool((np.diff(points_for) >= 0).all() and (np.diff(points_against) >= 0).all())
+    always(holds, "In an evaluation, a score once counted never decreases", where)
+    return holds
+
+
+@guard
+def a_score_is_the_sum_of_its_rewards(points_won: int, points_for: int, where: Where) -> bool:
+    """Nothing the game counted is missing from the rewards, and nothing was counted twice.
+
+    Reached by an evaluation: each game.
+    """
+    details = {**where, "points_won": points_won, "points_for": points_for}
+    always(points_won == points_for, "In an evaluation, the rewards add up to the game's own score", details)
+    return points_won == points_for
+
+
 # ---- in the cluster -----------------------------------------------------------------------------------------------
 
 
@@ -298,6 +324,40 @@ def a_rollout_moves_to_another_node(moved: int, where: Where) -> None:
     Reached by faults: an actor or its node killed while another node has an actor.
     """
     sometimes(moved > 0, "A lost rollout is computed on another node", where)
+
+
+# ---- in a test command ----------------------------------------------------------------------------------------------
+
+
+@guard
+def a_ledger_holds_each_update_once(irregularities: Sequence[str], where: Where) -> bool:
+    """Whatever was killed, the ledger has no gap and no repetition, and never takes anything back.
+
+    Reached by a test command: anytime_check_ledger.
+    """
+    holds = not irregularities
+    always(holds, "The ledger holds each update and each of its rollouts once", {**where, "found": irregularities[:5]})
+    return holds
+
+
+@guard
+def a_recorded_update_can_be_replayed(difference: str, where: Where) -> bool:
+    """Recomputed on one process without Ray, an update gives what the ledger says of it.
+
+    Reached by a test command: parallel_driver_replay and finally_replay_sample.
+    """
+    always(not difference, "A recorded update can be recomputed to the bit", {**where, "difference": difference})
+    return not difference
+
+
+@guard
+def training_advances(advanced: bool, where: Where) -> bool:
+    """Once nothing fails any more, updates are committed again: no fault leaves the cluster stuck.
+
+    Reached by a test command: eventually_training_advances.
+    """
+    always(advanced, "Once faults stop, training advances", where)
+    return advanced
 
 
 def _kinds(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -7,6 +7,7 @@ the beginning of a line off again.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,11 @@ from typing import Any
 import durable
 
 METRICS, ROLLOUTS, EVENTS = "metrics.jsonl", "rollouts.jsonl", "events.jsonl"
+_KEYS = {
+    METRICS: ("update", "weights_digest"),
+    ROLLOUTS: ("update", "index", "digest"),
+    EVENTS: ("wall_time_s", "update", "event"),
+}
 Line = dict[str, Any]
 
 
@@ -44,6 +50,25 @@ def _first_name(digests: dict[str, str], others: dict[str, str]) -> str:
     return next((name for name in names if digests.get(name) != others.get(name)), "recorded digest")
 
 
+def irregularities(directory: Path) -> list[str]:
+    """What is wrong with a ledger's order, a sentence each: updates count from 1, each of them and its rollouts once.
+
+    The last update's rollouts may be there without its line: it is not committed yet.
+    """
+    ledger = Ledger(directory)
+    found = list(ledger.damage)
+    for expected, line in enumerate(ledger.lines(METRICS), start=1):
+        if line["update"] != expected:
+            found.append(f"{METRICS} line {expected} is of update {line['update']}")
+    names = [(line["update"], line["index"]) for line in ledger.lines(ROLLOUTS)]
+    found += [f"{ROLLOUTS} holds rollout {name} {count} times" for name, count in Counter(names).items() if count > 1]
+    for update, line in ledger.updates.items():
+        indices = sorted(ledger.rollouts.get(update, {}))
+        if indices != list(range(line["rollouts"])):
+            found.append(f"update {update} has the rollouts {indices}")
+    return found
+
+
 class Ledger:
     """The two files of a run directory, as they were when it was read and with what was committed since."""
 
@@ -52,9 +77,9 @@ class Ledger:
         self.damage: list[str] = []  # one sentence each
         self.updates: dict[int, Line] = {}
         self.rollouts: dict[int, dict[int, Line]] = {}  # by update, then index
-        for line in self._read(METRICS, ("update", "weights_digest")):
+        for line in self.lines(METRICS):
             self.updates[line["update"]] = line
-        for line in self._read(ROLLOUTS, ("update", "index", "digest")):
+        for line in self.lines(ROLLOUTS):
             self.rollouts.setdefault(line["update"], {})[line["index"]] = line
 
     @property
@@ -97,7 +122,7 @@ class Ledger:
 
     def events(self) -> list[Line]:
         """What went wrong and was mended, in order."""
-        return self._read(EVENTS, ("wall_time_s", "update", "event"))
+        return self.lines(EVENTS)
 
     def forget_before(self, update: int) -> None:
         """Drop earlier updates' lines from memory; the files keep them."""
@@ -119,12 +144,13 @@ class Ledger:
         for name in (METRICS, ROLLOUTS, EVENTS):
             (self._directory / name).unlink(missing_ok=True)
 
-    def _read(self, name: str, keys: tuple[str, ...]) -> list[Line]:
+    def lines(self, name: str) -> list[Line]:
+        """The sound lines of one of the files, in order; what is not sound is added to the damage."""
         path = self._directory / name
         data = path.read_bytes() if path.exists() else b""
         lines = []
         for number, text in enumerate(data.split(b"\n")[:-1], start=1):
-            line = _decode(text, keys)
+            line = _decode(text, _KEYS[name])
             if line is None:
                 self.damage.append(f"{path} line {number} is damaged and is not used")
             else:

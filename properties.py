@@ -17,7 +17,9 @@ from typing import Any
 from antithesis.catalog import scan_source
 
 _INVARIANTS = Path(__file__).with_name("invariants.py")
-_REACHED_BY = re.compile(r"\s*Reached by (every run|a resume|an evaluation|faults): (.*?)\.\s*$", re.DOTALL)
+_REACHED_BY = re.compile(
+    r"\s*Reached by (every run|a resume|an evaluation|faults|a test command): (.*?)\.\s*$", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

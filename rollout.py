@@ -7,6 +7,7 @@ Training, replay, tests and benchmarks call it; none of it needs Ray.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,17 +50,22 @@ class RolloutRecord:
     arrays: dict[str, str]  # the same, array by array: names what differs
 
 
-def play(game: Pong, weights: Arrays, seed: int, update: int, index: int) -> Trajectory:
-    """Play one game: up whenever the next number of the policy's stream is below the policy's probability."""
+def play(
+    game: Pong, weights: Arrays, seed: int, update: int, index: int, thresholds: Iterator[float] | None = None
+) -> Trajectory:
+    """Play one game: up whenever the policy's probability is above the next threshold.
+
+    The thresholds of training are the uniform numbers of the policy's stream; evaluation brings its own.
+    """
     observation, _ = game.reset(seed=seed, options={"update": update, "index": index})
-    uniforms = iter(Stream(seed, Purpose.POLICY, update, index))
+    thresholds = thresholds or iter(Stream(seed, Purpose.POLICY, update, index))
     pixels, signs, hiddens, probabilities, ups, rewards = [], [], [], [], [], []
     over = truncated = False
     while not over:
         changed = (observation != 0).nonzero()[0]
         sign = observation[changed].astype(np.float32)
         probability, hidden = policy.forward(weights, changed, sign)
-        up = next(uniforms) < probability
+        up = next(thresholds) < probability
         observation, reward, terminated, truncated, _ = game.step(up)
         over = terminated or truncated
         pixels.append(changed)

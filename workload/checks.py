@@ -1,0 +1,112 @@
+"""What the test commands do, one function each: all of them take a run directory, and raise `exits.Ended` for a bug.
+
+The files of the test template (workload/template) call these by name; the tests call them too. Each decision is drawn
+from the SDK's randomness at the moment it is needed, so that the platform can steer it.
+"""
+
+import time
+from pathlib import Path
+
+from antithesis.random import random_choice
+
+import invariants
+import state as states
+from checkpoints import Checkpoints
+from evaluation import WatchedPong, evaluate_game
+from exits import BadInput, Differs
+from ledger import Ledger, irregularities
+from replay import Replay
+from run_directory import CHECKPOINTS
+from settings import Settings, read_config
+from workload.disturbance import disturb_an_actor
+
+BEGIN_TIMEOUT_S = 300.0
+ADVANCE_TIMEOUT_S = 300.0  # the cluster may be down when faults stop: time to find together again, and for two updates
+SAMPLE, SAMPLE_TIMEOUT_S = 3, 120.0
+_LOOK_EVERY_S = 1.0
+
+
+def training_begins(run: Path) -> str:
+    """Wait until the first update is committed: whatever the other commands look at is there then."""
+    last = _wait_for_update(run, 1, BEGIN_TIMEOUT_S)
+    invariants.training_advances(last >= 1, {"update": last})
+    return f"training has begun: update {last}"
+
+
+def training_advances(run: Path) -> str:
+    """Once nothing is disturbed any more, wait for two more updates."""
+    before = Ledger(run).last_update
+    last = _wait_for_update(run, before + 2, ADVANCE_TIMEOUT_S)
+    invariants.training_advances(last >= before + 2, {"update": last})
+    return f"training advanced from update {before} to {last}"
+
+
+def disturb_actor(run: Path) -> str:
+    """Kill or freeze an actor; a cluster that is down just now is no bug."""
+    return disturb_an_actor()
+
+
+def check_ledger(run: Path) -> str:
+    """Read the ledger twice: no gap, no repetition, and nothing taken back."""
+    before = Ledger(run)
+    last = _wait_for_update(run, before.last_update + 1, timeout_s=10.0)
+    after, found = Ledger(run), irregularities(run)
+    changed = [update for update in before.updates if after.digest(update) != before.digest(update)]
+    found += [f"the record of update {update} has changed" for update in changed]
+    invariants.a_ledger_holds_each_update_once(found, {"update": last})
+    return f"the ledger is in order up to update {last}"
+
+
+def evaluate_checkpoint(run: Path) -> str:
+    """Play a game with the newest checkpoint, and hold the rewards to the game's own score."""
+    settings = Settings(**read_config(run)["settings"])
+    initial = states.initial(settings)
+    state = Checkpoints(run / CHECKPOINTS).newest_good(initial, float("inf"), print) or initial
+    index, greedy = random_choice(list(range(100))), random_choice([False, True])
+    result = evaluate_game(WatchedPong(), state.weights, settings.seed, index, greedy)
+    return f"checkpoint of update {state.update}: {result.points_for} : {result.points_against} in {result.steps} steps"
+
+
+def replay_update(run: Path) -> str:
+    """Recompute one recorded update, drawn among those that follow a checkpoint closely."""
+    updates = _updates_near_a_checkpoint(run)
+    if not updates:
+        return "nothing is recorded yet"
+    update, difference = random_choice(updates), ""
+    try:
+        Replay(run).update(update)
+    except Differs as found:
+        difference = str(found)
+    invariants.a_recorded_update_can_be_replayed(difference, {"update": update})
+    return f"update {update} was replayed"
+
+
+def replay_sample(run: Path) -> str:
+    """At the end: recompute a random sample of updates, within a bound of time, and check the ledger's order."""
+    began, replayed = time.monotonic(), 0
+    while replayed < SAMPLE and time.monotonic() - began < SAMPLE_TIMEOUT_S:
+        replay_update(run)
+        replayed += 1
+    invariants.a_ledger_holds_each_update_once(irregularities(run), {"update": Ledger(run).last_update})
+    return f"{replayed} updates were replayed, and the ledger is in order"
+
+
+def _updates_near_a_checkpoint(run: Path) -> list[int]:
+    """The recorded updates that take no more to recompute than lies between two checkpoints."""
+    try:
+        every = read_config(run)["settings"]["checkpoint_every"]
+    except BadInput:
+        return []  # the run has not begun
+    starts = [0, *Checkpoints(run / CHECKPOINTS).updates()]
+    near = {update for start in starts for update in range(start + 1, start + every + 1)}
+    return sorted(near & Ledger(run).updates.keys())
+
+
+def _wait_for_update(run: Path, update: int, timeout_s: float) -> int:
+    """Wait until a run has committed an update, or for as long as that; returns its last update."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        last = Ledger(run).last_update
+        if last >= update or time.monotonic() > deadline:
+            return last
+        time.sleep(_LOOK_EVERY_S)  # another container writes the ledger: there is nothing here to wait on
