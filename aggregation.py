@@ -78,5 +78,5 @@ class Float64Sum:
         worst = 0.0
         for name, array in total.items():
             bound = 2.0 * self._count * 2.0**-24 * self._magnitude[name] + np.finfo(np.float64).tiny
-            worst = max(worst, float(np.max(np.abs(array - self._sum[name]) / bound)))
+            worst = float(np.maximum(worst, np.max(np.abs(array - self._sum[name]) / bound)))  # keeps a NaN
         return worst

@@ -18,7 +18,7 @@ def _parts(arrays: Arrays) -> Iterator[bytes | memoryview]:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        yield f"{name}|{array.dtype.str}|{array.shape}|".encode()
+        yield f"{name}|{array.dtype.str}|{arrays[name].shape}|".encode()
         yield memoryview(array).cast("B") if array.size else b""
 
 

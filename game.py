@@ -73,6 +73,7 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
         self._first_state = self._emulator.cloneSystemState()
         self._emulator.getScreen(self._screen)
         self._first_lit = foreground(self._screen)
+        self._first_rgb = self._emulator.getScreenRGB()
         self._name = (0, 0, -1)
 
     def reset(
@@ -117,4 +118,6 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
 
     def render(self) -> np.ndarray | None:
         """The screen as it is now, RGB, uint8 [210, 160, 3]."""
-        return self._emulator.getScreenRGB() if self.render_mode == "rgb_array" else None
+        if self.render_mode != "rgb_array":
+            return None
+        return self._emulator.getScreenRGB() if self._steps else self._first_rgb.copy()

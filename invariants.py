@@ -38,7 +38,8 @@ def guard(holds: Callable[_Arguments, bool]) -> Callable[_Arguments, None]:
     @functools.wraps(holds)
     def check(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
         if not holds(*args, **kwargs):
-            where = ", ".join(f"{name} {value}" for name, value in dict(args[-1]).items())
+            details = kwargs["where"] if "where" in kwargs else args[-1]
+            where = ", ".join(f"{name} {value}" for name, value in dict(details).items())
             raise PropertyFailed(f"property failed: {holds.__name__.replace('_', ' ')} ({where})")
 
     return check
@@ -75,8 +76,10 @@ def a_reward_lies_within_21_points(reward: int, where: Where) -> bool:
 
     Reached by every run: each rollout.
     """
-    always_less_than_or_equal_to(abs(reward), 21, "A rollout's reward is at most 21 points either way", where)
-    return isinstance(reward, int) and abs(reward) <= 21
+    holds = isinstance(reward, int) and abs(reward) <= 21
+    details = {**where, "reward": reward}
+    always(holds, "A rollout's reward is a whole number of at most 21 points either way", details)
+    return holds
 
 
 @guard
@@ -200,12 +203,12 @@ def no_weight_moves_further_than_the_optimizer_can(largest: float, bound: float,
 
 @guard
 def a_mean_square_is_never_negative(cache: Mapping[str, np.ndarray], where: Where) -> bool:
-    """RMSProp divides by its root.
+    """RMSProp divides by its root: an infinite one would hold its weight still for good.
 
     Reached by every run: each update.
     """
-    holds = all(bool((array >= 0.0).all()) for array in cache.values())
-    always(holds, "RMSProp's running mean of squares is never negative", where)
+    holds = _finite(cache) and all(bool((array >= 0.0).all()) for array in cache.values())
+    always(holds, "RMSProp's running mean of squares is finite and never negative", where)
     return holds
 
 
@@ -291,7 +294,7 @@ def a_score_never_decreases(points_for: np.ndarray, points_against: np.ndarray, 
 
     Reached by an evaluation: each game.
     """
-    holds = bool((np.diff(points_for) >= 0).all() and (np.diff(points_against) >= 0).all())
+    holds = all(bool((points[1:] >= points[:-1]).all()) for points in (points_for, points_against))
     always(holds, "In an evaluation, a score once counted never decreases", where)
     return holds
 

@@ -58,6 +58,8 @@ _SIGMOID_LIMIT = 700.0  # beyond, the result is held: exp(-700) is still a norma
 
 def sigmoid(logit: float) -> float:
     """1 / (1 + exp(-logit)), the same bits on every processor; relative error below 1e-15 for |logit| <= 700."""
+    if logit != logit:  # NaN stays NaN, for the property on probabilities to find
+        return logit
     magnitude = min(abs(logit), _SIGMOID_LIMIT)
     k = int(magnitude * _INVERSE_LN2 + 0.5)
     r = k * _LN2_LOW - (magnitude - k * _LN2_HIGH)
@@ -96,6 +98,8 @@ def discounted_returns(rewards: Sequence[float], discount: float) -> list[float]
 
 def standardised(values: Sequence[float]) -> np.ndarray:
     """The values with mean 0 and standard deviation 1, float64 [T]; all zero when they do not vary."""
+    if min(values) == max(values):  # their mean may be rounded: the deviation would be the rounding's
+        return np.zeros(len(values))
     mean = math.fsum(values) / len(values)
     centred = np.array(values) - mean
     deviation = math.sqrt(math.fsum((centred * centred).tolist()) / len(values))

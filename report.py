@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> None:
     report = make(chosen.runs, chosen.all_reached)
     for sentence in report.observations.damage:
         print(sentence, file=sys.stderr)
-    Console().print(_table(report))
+    Console().print(table(report))
     for verdict in report.verdicts:
         if verdict.status == FAILED:
             print(f"FAILED: {verdict.declared.claim}\n  first: {verdict.details}\n  reproduce: {verdict.reproduce}")
@@ -128,13 +128,14 @@ def _reproduce(seen: Seen) -> str:
     return shlex.join(command + ([f"--rollout={where['index']}"] if "index" in where else []))
 
 
-def _table(report: Report) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 1))
+def table(report: Report) -> Table:
+    """The verdicts for a terminal, in the order of the declarations."""
+    rows = Table(box=None, show_header=False, padding=(0, 1))
     for verdict in report.verdicts:
         one = verdict.declared
         needs = f" [dim](reached by {one.situation}: {one.reached_by})[/]" if verdict.status == NEVER else ""
-        table.add_row(f"[{_STYLES[verdict.status]}]{verdict.status}[/]", one.kind.lower(), one.claim + needs)
-    return table
+        rows.add_row(f"[{_STYLES[verdict.status]}]{verdict.status}[/]", one.kind.lower(), one.claim + needs)
+    return rows
 
 
 if __name__ == "__main__":

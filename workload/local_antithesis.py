@@ -1,0 +1,308 @@
+"""A local stand-in for the Antithesis platform: the compose cluster, the test template, and faults, on this machine.
+
+    make chaos                                             ten minutes
+    python workload/local_antithesis.py --seed 7 --minutes 3
+    python workload/local_antithesis.py --out /tmp/chaos   keep the run and the report's page there
+
+It runs the very files that the platform would run. Once setup is complete, the `first_` command; then driver and
+`anytime_` commands in random, partly parallel order, while containers are killed, paused, throttled, cut off, and their
+packets dropped or delayed, as the seed draws it; a command may ask for a quiet period. At last faults stop, and the
+`eventually_` and `finally_` commands run. It ends with the report on all properties and with the line that repeats it.
+
+What it is not: the platform explores many histories and can repeat one exactly. Here the seed repeats the faults and the
+order of commands, not the instants at which they meet.
+
+Exit codes: 0 done, 1 a command or a property failed or a container ended by itself, 2 bad input, 130 and 143 interrupted.
+"""
+
+import contextlib
+import random
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a program, it is found beside its neighbours
+
+import command_line
+import exits
+import report
+import report_page
+from exits import BadInput, Differs
+from interrupts import Interrupts
+from workload import container_faults
+from workload.container_faults import ContainerFault
+from workload.containers import ComposeCluster, DockerFailed, docker, expect_engine, exit_code
+
+TRAINER, RUN = "trainer", "/runs/pong"
+TEMPLATE = "/opt/antithesis/test/v1/pong"
+QUIET_REQUEST = "/tmp/quiet-until"  # in the trainer: until when a command asked for no faults, seconds since the epoch
+_LOOK_EVERY_S = 0.5
+_SETUP_TIMEOUT_S = 180.0
+_COMMAND_TIMEOUT_S = 600.0
+_COMMANDS_AT_ONCE = 3
+_FAULTS_AT_ONCE = 2
+_COMMAND_GAP_S = (3.0, 20.0)
+_NOT_ITS_FAULT = (125, 126, 137, 143)  # docker could not, or the container was killed under it
+_SETTLED_S = 20.0  # a command that was at work within this time of a fault to its container was hit by it
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Play the Antithesis platform on this machine: the compose cluster, its test template, and random faults."""
+
+    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
+    """Draws the faults and the order of commands."""
+    minutes: Annotated[float, tyro.conf.arg(metavar="M")] = 10.0
+    """How long faults are injected."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/chaos")
+    """Where the run directory and the report's page are brought."""
+    override: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = ()
+    """Compose files over the project's own."""
+
+    def check(self) -> None:
+        """Raise BadInput for a value that cannot be used."""
+        if not 0.0 < self.minutes < float("inf"):
+            raise BadInput(f"--minutes must be a finite number above 0, not {self.minutes}.")
+        for file in self.override:
+            if not file.is_file():
+                raise BadInput(f"--override: there is no file {file}.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Play the platform once. Raises Differs if it found a bug."""
+    chosen = command_line.parse(Arguments, arguments, "python workload/local_antithesis.py")
+    chosen.check()
+    expect_engine()
+    interrupts = Interrupts()
+    cluster = ComposeCluster(chosen.override)
+    with _standing(cluster):
+        platform = Platform(cluster, chosen.seed, interrupts.check)
+        interrupts.defer()
+        platform.play(chosen.minutes * 60.0)
+        made = _bring_report(cluster, chosen.out)
+    found = platform.failures + [one.declared.claim for one in made.verdicts if one.status == report.FAILED]
+    _conclude(platform, made, chosen)
+    if found:
+        raise Differs(f"{len(found)} failures, first: {found[0]}.")
+
+
+class Platform:
+    """Runs the test template's commands and injects faults."""
+
+    def __init__(self, cluster: ComposeCluster, seed: int, check_interrupt: Callable[[], None]) -> None:
+        self._names, self._network = cluster.names(), cluster.network()
+        self._schedule = container_faults.draw(seed, self._names, container_faults.kinds_here())
+        self._dice = random.Random(f"commands of {seed}")
+        self._check_interrupt = check_interrupt
+        self._ends: dict[
+            str, tuple[float, ContainerFault, Callable[[], None]]
+        ] = {}  # by container, while a fault lasts
+        self._disturbed_at: dict[str, float] = {}
+        self._commands: dict[subprocess.Popen[str], tuple[str, float]] = {}
+        self._template = self._read_template()
+        self.faults: Counter[str] = Counter()
+        self.ended: Counter[tuple[str, int]] = Counter()
+        self.failures: list[str] = []
+
+    def play(self, duration_s: float) -> None:
+        """All phases, in the platform's order."""
+        for name in self._of_kind("first_")[:1]:
+            self._run_to_end(name)
+        try:
+            self._disturb(duration_s)
+        finally:
+            self._end_faults()
+        self._end_commands()
+        for kind in ("eventually_", "finally_"):
+            for name in self._of_kind(kind):
+                self._run_to_end(name)
+        self._check_containers()
+
+    def _disturb(self, duration_s: float) -> None:
+        """Commands and faults side by side."""
+        end = time.monotonic() + duration_s
+        fault = next(self._schedule)
+        next_fault = time.monotonic() + fault.gap_s
+        next_command = time.monotonic()
+        while (now := time.monotonic()) < end:
+            self._check_interrupt()
+            self._settle(now)
+            if now >= next_command and len(self._commands) < _COMMANDS_AT_ONCE:
+                self._start(self._dice.choice(self._of_kind("parallel_driver_", "anytime_")))
+                next_command = now + self._dice.uniform(*_COMMAND_GAP_S)
+            if now >= next_fault and len(self._ends) < _FAULTS_AT_ONCE and fault.target not in self._ends:
+                if not self._is_quiet():
+                    self._inject(fault, now)
+                fault = next(self._schedule)
+                next_fault = now + fault.gap_s
+            time.sleep(_LOOK_EVERY_S)  # what happens next is drawn by the clock: there is nothing to wait on
+
+    # ---- faults ----
+
+    def _inject(self, fault: ContainerFault, now: float) -> None:
+        try:
+            end = container_faults.inject(fault, self._network)
+        except DockerFailed as error:
+            _say(f"fault   {fault}: not possible just now ({error})")
+            return
+        self.faults[fault.kind] += 1
+        self._ends[fault.target] = (now + fault.duration_s, fault, end)
+        self._disturbed_at[fault.target] = now
+        _say(f"fault   {sum(self.faults.values())}: {fault}")
+
+    def _settle(self, now: float) -> None:
+        """End the faults whose time is over, and take note of the commands that have ended."""
+        for target, (until, _, _) in list(self._ends.items()):
+            if now >= until:
+                self._end_fault(target)
+        for process in [process for process in self._commands if process.poll() is not None]:
+            self._judge(process)
+
+    def _end_fault(self, target: str) -> None:
+        _, fault, end = self._ends.pop(target)
+        self._disturbed_at[target] = time.monotonic()
+        try:
+            end()
+        except DockerFailed as error:
+            self.failures.append(f"the fault {fault} could not be ended: {error}")
+
+    def _end_faults(self) -> None:
+        for target in list(self._ends):
+            self._end_fault(target)
+
+    def _is_quiet(self) -> bool:
+        """Whether a command has asked for a period without faults that still lasts."""
+        try:
+            until = docker("exec", TRAINER, "sh", "-c", f"cat {QUIET_REQUEST} 2>/dev/null || echo 0", timeout_s=5.0)
+            return float(until) > time.time()
+        except (DockerFailed, ValueError):
+            return False  # the trainer is down or paused: nobody asks
+
+    # ---- commands ----
+
+    def _read_template(self) -> list[str]:
+        return sorted(docker("exec", TRAINER, "ls", TEMPLATE).split())
+
+    def _of_kind(self, *prefixes: str) -> list[str]:
+        return [name for name in self._template if name.startswith(prefixes)]
+
+    def _start(self, name: str) -> subprocess.Popen[str]:
+        request = f"{Path(__file__).parent.name}/request_quiet.sh"
+        stop_faults = f"ANTITHESIS_STOP_FAULTS=/opt/antithesis/catalog/ray-pong/{request}"
+        command = ["docker", "exec", "--env", stop_faults, TRAINER, f"{TEMPLATE}/{name}"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._commands[process] = (name, time.monotonic())
+        _say(f"command {name} starts")
+        return process
+
+    def _run_to_end(self, name: str) -> None:
+        """Run a command alone, without faults."""
+        process = self._start(name)
+        deadline = time.monotonic() + _COMMAND_TIMEOUT_S
+        while process.poll() is None and time.monotonic() < deadline:
+            self._check_interrupt()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_LOOK_EVERY_S)
+        if process.poll() is None:
+            process.kill()
+            self.failures.append(f"{name} did not end within {_COMMAND_TIMEOUT_S:g} s")
+        self._judge(process)
+
+    def _judge(self, process: subprocess.Popen[str]) -> None:
+        """Take note of how a command ended. What a fault did to it is not held against it."""
+        name, began = self._commands.pop(process)
+        output = process.communicate()[0].strip()
+        last_line = output.splitlines()[-1] if output else ""
+        code = process.returncode
+        disturbed = self._disturbed_at.get(TRAINER, 0.0) + _SETTLED_S > began or TRAINER in self._ends
+        excused = code in _NOT_ITS_FAULT or (disturbed and "Error response from daemon" in output)
+        self.ended[name, code] += 1
+        _say(f"command {name} ended with {code} after {time.monotonic() - began:.0f} s: {last_line}")
+        if code and not excused:
+            self.failures.append(f"{name} ended with {code}: {last_line}")
+
+    def _end_commands(self) -> None:
+        """The platform ends driver commands with the faults; here they may come to their own end."""
+        deadline = time.monotonic() + _COMMAND_TIMEOUT_S
+        while self._commands and time.monotonic() < deadline:
+            self._check_interrupt()
+            self._settle(time.monotonic())
+            time.sleep(_LOOK_EVERY_S)
+        for process in list(self._commands):
+            process.kill()
+            name, _ = self._commands.pop(process)
+            self.failures.append(f"{name} did not end within {_COMMAND_TIMEOUT_S:g} s")
+
+    def _check_containers(self) -> None:
+        """None may have ended by itself."""
+        for name in self._names:
+            code = exit_code(name)
+            if code is not None:
+                self.failures.append(f"container {name} ended with {code}")
+
+
+@contextlib.contextmanager
+def _standing(cluster: ComposeCluster) -> Iterator[None]:
+    """The cluster, from nothing until setup is complete; removed at the end, whatever happens."""
+    _say("the cluster is built and started")
+    try:
+        cluster.down()
+        cluster.up()
+        deadline = time.monotonic() + _SETUP_TIMEOUT_S
+        while "setup complete" not in cluster.logs(TRAINER):
+            if time.monotonic() > deadline:
+                raise Differs(f"setup is not complete after {_SETUP_TIMEOUT_S:g} s: {cluster.logs(TRAINER)[-2000:]}")
+            time.sleep(_LOOK_EVERY_S)
+        _say("setup is complete")
+        yield
+    except DockerFailed as error:
+        raise BadInput(f"docker failed: {error}") from None
+    finally:
+        with contextlib.suppress(DockerFailed):
+            cluster.down()
+
+
+def _bring_report(cluster: ComposeCluster, out: Path) -> report.Report:
+    """Copy the run directory here, with the properties that all containers saw, and make its report."""
+    out.mkdir(parents=True, exist_ok=True)
+    docker("cp", f"{TRAINER}:{RUN}/.", str(out), timeout_s=300.0)
+    for name in cluster.names():
+        with contextlib.suppress(DockerFailed):  # a container without actors has none
+            docker("cp", f"{name}:{RUN}/properties/.", str(out / "properties"))
+    made = report.make([out])
+    report_page.write(made, out / "report.html")
+    return made
+
+
+def _conclude(platform: Platform, made: report.Report, chosen: Arguments) -> None:
+    table = Table(title="Faults and commands")
+    for heading in ("what", "how often"):
+        table.add_column(heading)
+    for kind, count in sorted(platform.faults.items()):
+        table.add_row(f"fault: {kind}", str(count))
+    for (name, code), count in sorted(platform.ended.items()):
+        table.add_row(f"{name}, exit code {code}", str(count))
+    Console().print(report.table(made), table)
+    for failure in platform.failures:
+        _say(f"FAILED: {failure}")
+    _say(f"{sum(platform.faults.values())} faults; {made.summary()}; page: {chosen.out / 'report.html'}")
+    again = ["python", "workload/local_antithesis.py", f"--seed={chosen.seed}", f"--minutes={chosen.minutes:g}"]
+    _say(f"to repeat: {shlex.join([*again, *(f'--override={file}' for file in chosen.override)])}")
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    exits.run(main)
