@@ -6,7 +6,8 @@
 
 It knows nothing of what the items compute, only that computing one twice gives the same bytes. So a lost item is
 dispatched again, anywhere; one past its deadline is raced by a second execution, and the first result counts; an actor
-past twice the deadline is killed and replaced, as a frozen one would hold its CPU for ever.
+past twice the deadline is killed and replaced, as a frozen one would hold its CPU for ever. Each kill doubles the
+item's deadline, so that one which takes longer than any before it comes to its end as well.
 
 The pool knows no Ray either: it drives a `Cluster`, which is Ray's in `ray_cluster.py` and simulated in tests. Every
 wait has a limit, and time is the cluster's.
@@ -15,7 +16,7 @@ wait has a limit, and time is the cluster's.
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from exits import BadInput, ClusterLost
 
@@ -30,6 +31,7 @@ FIRST_DEADLINE_S = 120.0  # while no item has been completed
 SHORTEST_DEADLINE_S = 10.0
 DEADLINE_FACTOR = 4.0  # times the longest of the recent items
 RECENT_ITEMS = 100
+LONGEST_ROUND_S = 5.0  # from one wait to the next; longer, and this process stood still or its caller was busy
 
 
 class Lost(Exception):
@@ -114,6 +116,15 @@ class PoolSettings:
     cluster_timeout_s: float = 120.0
 
 
+class _Item(NamedTuple):
+    batch: int  # a late result must not be taken for one of a later batch, whose keys may be the same
+    method: str
+    key: Key
+
+    def __str__(self) -> str:
+        return ".".join(str(part) for part in self.key)
+
+
 @dataclass(eq=False)
 class _Actor:
     number: int
@@ -128,11 +139,10 @@ class _Actor:
 
 @dataclass(eq=False)
 class _Execution:
-    item: tuple[str, Key]
+    item: _Item
     actor: _Actor
     shared: Any
     since: float
-    raced: bool = False
 
 
 class Pool:
@@ -146,12 +156,15 @@ class Pool:
         self._actors: list[_Actor] = []
         self._started = 0
         self._executions: dict[Ticket, _Execution] = {}
-        self._waiting: deque[tuple[str, Key]] = deque()
-        self._missing: set[tuple[str, Key]] = set()
-        self._fingerprints: dict[tuple[str, Key], str] = {}  # of items that may still come back a second time
-        self._lost_on: dict[tuple[str, Key], str] = {}
+        self._batch = 0
+        self._waiting: deque[_Item] = deque()
+        self._missing: set[_Item] = set()
+        self._fingerprints: dict[_Item, str] = {}  # of items that may still come back a second time
+        self._lost_on: dict[_Item, str] = {}
+        self._kills: Counter[_Item] = Counter()
         self._recent_s: deque[float] = deque(maxlen=RECENT_ITEMS)
         self._looked_at_nodes = -NODES_EVERY_S
+        self._waited_at = cluster.now()
         self._ready_at = cluster.now()  # when an actor was last ready
         self._said_that_it_waits = False
         self.counts: Counter[str] = Counter()
@@ -160,19 +173,14 @@ class Pool:
 
     def run(self, method: str, shared: Any, keys: Iterable[Key]) -> Iterator[tuple[Key, Any]]:
         """Compute method(shared, *key) for each key, and yield (key, value) once each, in order of arrival."""
-        self._waiting = deque((method, key) for key in keys)
+        self._batch += 1
+        self._waiting = deque(_Item(self._batch, method, key) for key in keys)
         self._missing = set(self._waiting)
         self._lost_on.clear()
+        self._kills.clear()
         self._shared_value, self._shared = shared, self._cluster.share(shared)
         while self._missing:
-            self._listener.interrupt()
-            self._keep_actors()
-            self._dispatch()
-            ready = self._cluster.wait(self._tickets(), WAIT_S)
-            arrived = [arrival for ticket in ready for arrival in self._settle(ticket)]
-            self._dispatch()  # before the caller works on what arrived: no actor waits for it
-            yield from arrived
-            self._enforce_deadlines()
+            yield from self._round()
 
     def take_counts(self) -> Counter[str]:
         """What happened since this was last asked."""
@@ -186,28 +194,25 @@ class Pool:
 
     def wait_until_ready(self) -> None:
         """Return when the first actor is ready to work."""
-        while not any(actor.greeting is None for actor in self._actors):
-            self._listener.interrupt()
-            self._keep_actors()
-            for ticket in self._cluster.wait(self._tickets(), WAIT_S):
-                self._settle(ticket)
-            self._enforce_deadlines()
+        while not self._is_ready():
+            self._round()
 
     # ---- actors and nodes ----
 
+    def _round(self) -> list[tuple[Key, Any]]:
+        """Keep actors at work until something happens, and see to it. What arrived for the caller is returned."""
+        self._listener.interrupt()
+        self._keep_actors()
+        self._dispatch()
+        ready = self._cluster.wait(self._tickets(), WAIT_S)
+        self._forgive_absence()
+        arrived = [arrival for ticket in ready for arrival in self._settle(ticket)]
+        self._enforce_deadlines()  # before the caller works, as results that come meanwhile are not late
+        self._dispatch()  # likewise: no actor waits for the caller
+        return arrived
+
     def _keep_actors(self) -> None:
         now = self._cluster.now()
-        if any(actor.greeting is None for actor in self._actors):
-            self._ready_at, self._said_that_it_waits = now, False
-        elif now - self._ready_at > self._settings.cluster_timeout_s:
-            raise ClusterLost(
-                f"no actor could be started for {self._settings.cluster_timeout_s:g} s: the cluster is lost."
-            )
-        elif self._started and not self._actors and not self._said_that_it_waits:
-            self._said_that_it_waits = True
-            self._tell(
-                f"no actor left: waiting up to {self._settings.cluster_timeout_s:g} s for a node with a free CPU"
-            )
         if now - self._looked_at_nodes >= NODES_EVERY_S:
             self._looked_at_nodes = now
             self._follow_nodes()
@@ -216,19 +221,31 @@ class Pool:
             if node is None:
                 break
             self._start_actor(node, now)
+        if not self._actors and not self._said_that_it_waits:
+            self._said_that_it_waits = True
+            self._tell(
+                f"no actor {'left' if self._started else 'yet'}: "
+                f"waiting up to {self._settings.cluster_timeout_s:g} s for a node with a free CPU"
+            )
+
+    def _is_ready(self) -> bool:
+        return any(actor.greeting is None for actor in self._actors)
 
     def _follow_nodes(self) -> None:
-        nodes = {node.id: node for node in self._cluster.nodes() if node.id not in self._refused}
+        alive = {node.id: node for node in self._cluster.nodes() if node.cpus}
+        self._refused &= alive.keys()
+        nodes = {node_id: node for node_id, node in alive.items() if node_id not in self._refused}
         for node_id in nodes.keys() - self._nodes.keys():
-            if self._nodes:
+            if self._started:  # else it was there before the pool
                 self.counts["nodes_joined"] += 1
                 self._tell(f"node {nodes[node_id].name} joined with {nodes[node_id].cpus} CPUs")
-        for node_id in self._nodes.keys() - nodes.keys() - self._refused:
+        for node_id in self._nodes.keys() - nodes.keys():
             self.counts["nodes_lost"] += 1
             self._tell(f"node {self._nodes[node_id].name} is gone")
             for actor in [actor for actor in self._actors if actor.node.id == node_id]:
                 self._give_up(actor, "its node is gone")
         self._nodes = nodes
+        self._start_after = {node_id: time for node_id, time in self._start_after.items() if node_id in alive}
 
     def _wanted_actors(self) -> int:
         cpus = sum(node.cpus for node in self._nodes.values())
@@ -249,29 +266,29 @@ class Pool:
         self._started += 1
 
     def _give_up(self, actor: _Actor, reason: str, kill: bool = False) -> None:
-        """Forget an actor; what it was doing is dispatched again."""
-        self._actors.remove(actor)
-        self._cluster.stop_actor(actor.handle)
+        """An actor is of no use any more."""
         self.counts["actors_killed" if kill else "actors_lost"] += 1
         if actor.greeting is not None:
             self._start_after[actor.node.id] = self._cluster.now() + RESTART_DELAY_S
-        doing = [ticket for ticket, execution in self._executions.items() if execution.actor is actor]
-        done_about_it = "it is replaced while there is room"
-        for ticket in doing:
-            execution = self._executions.pop(ticket)
-            if self._again(execution):
-                done_about_it = f"rollout {_name(execution.item)} runs again, and {done_about_it}"
-        self._tell(f"{actor} {'is killed' if kill else 'is lost'}: {reason}; {done_about_it}")
+        again = self._forget(actor)
+        self._tell(f"{actor} {'is killed' if kill else 'is lost'}: {reason}; {again}it is replaced while there is room")
 
     def _refuse(self, node: Node, reason: str) -> None:
         self._refused.add(node.id)
         self._tell(f"node {node.name} is refused: {reason}")
         for actor in [actor for actor in self._actors if actor.node.id == node.id]:
-            self._actors.remove(actor)
-            self._cluster.stop_actor(actor.handle)
+            self._forget(actor)
         self._nodes.pop(node.id, None)
-        if not self._nodes and not self._actors:
+        if not self._nodes and not self._recent_s:  # once something has been computed, its node may come back
             raise BadInput(f"no node can be used: {node.name} is refused: {reason}.")
+
+    def _forget(self, actor: _Actor) -> str:
+        """Stop an actor, and dispatch again what it was doing. Says what that was."""
+        self._actors.remove(actor)
+        self._cluster.stop_actor(actor.handle)
+        doing = [ticket for ticket, execution in self._executions.items() if execution.actor is actor]
+        stopped = [self._executions.pop(ticket) for ticket in doing]
+        return "".join(f"rollout {execution.item} runs again, and " for execution in stopped if self._again(execution))
 
     # ---- work ----
 
@@ -286,10 +303,11 @@ class Pool:
             if not self._waiting:
                 break
             item = self._waiting.popleft()
-            if self._lost_on.get(item, actor.node.id) != actor.node.id:
-                self.counts["moved"] += 1
-            method, key = item
-            ticket = self._cluster.submit(actor.handle, method, self._shared, key)
+            if item in self._lost_on:
+                self.counts["redispatched"] += 1
+                if self._lost_on[item] != actor.node.id:
+                    self.counts["moved"] += 1
+            ticket = self._cluster.submit(actor.handle, item.method, self._shared, item.key)
             self._executions[ticket] = _Execution(item, actor, self._shared, self._cluster.now())
 
     def _settle(self, ticket: Ticket) -> list[tuple[Key, Any]]:
@@ -304,32 +322,33 @@ class Pool:
             self._executions[ticket] = execution
             self._give_up(execution.actor, str(loss))
         except SharedLost as loss:
-            self._tell(f"{execution.actor} could not read the weights ({loss}): they are shared again")
-            if execution.shared is self._shared:
+            if execution.shared is self._shared:  # else it has been shared again since
                 self._shared = self._cluster.share(self._shared_value)
-            self._again(execution)
+                self._tell(f"the weights are lost ({loss}): they are shared again")
+            if self._again(execution):
+                self._tell(f"rollout {execution.item} could not read the weights on {execution.actor}: it runs again")
         except ResultLost as loss:
             if self._again(execution):
-                self._tell(f"the result of rollout {_name(execution.item)} is lost ({loss}): it runs again")
+                self._tell(f"the result of rollout {execution.item} is lost ({loss}): it runs again")
         else:
-            self._recent_s.append(self._cluster.now() - execution.since)
             return self._count(execution, value)
         return []
 
     def _count(self, execution: _Execution, value: Any) -> list[tuple[Key, Any]]:
         item = execution.item
-        raced = self._is_running(item)
+        raced = self._running(item)
         if item in self._missing:
             self._missing.remove(item)
+            self._recent_s.append(self._cluster.now() - execution.since)  # a late one's time says nothing of its work
             if item in self._waiting:  # its second execution has not begun
                 self._waiting.remove(item)
             if raced:
                 self._fingerprints[item] = self._listener.fingerprint(value)
-            return [(item[1], value)]
+            return [(item.key, value)]
         if item in self._fingerprints:
             self.counts["late_duplicates"] += 1
-            self._tell(f"rollout {_name(item)} came a second time from {execution.actor}: compared and dropped")
-            self._listener.duplicate(item[1], self._fingerprints[item], self._listener.fingerprint(value))
+            self._tell(f"rollout {item} came a second time from {execution.actor}: compared and dropped")
+            self._listener.duplicate(item.key, self._fingerprints[item], self._listener.fingerprint(value))
             if not raced:
                 del self._fingerprints[item]
         return []
@@ -350,17 +369,16 @@ class Pool:
     def _again(self, execution: _Execution) -> bool:
         """Have a lost item computed again, if it is missing and nobody else is at it. Says whether it is."""
         item = execution.item
-        if item not in self._missing or item in self._waiting or self._is_running(item):
-            if not self._is_running(item):
+        if item not in self._missing or item in self._waiting or self._running(item):
+            if not self._running(item):
                 self._fingerprints.pop(item, None)
             return False
-        self.counts["redispatched"] += 1
         self._lost_on[item] = execution.actor.node.id
         self._waiting.appendleft(item)
         return True
 
-    def _is_running(self, item: tuple[str, Key]) -> bool:
-        return any(execution.item == item for execution in self._executions.values())
+    def _running(self, item: _Item) -> int:
+        return sum(execution.item == item for execution in self._executions.values())
 
     # ---- deadlines ----
 
@@ -372,34 +390,49 @@ class Pool:
             return FIRST_DEADLINE_S
         return max(SHORTEST_DEADLINE_S, DEADLINE_FACTOR * max(self._recent_s))
 
+    def _forgive_absence(self) -> None:
+        """Time in which nobody looked at answers is not held against those who gave them."""
+        now = self._cluster.now()
+        absent_s, self._waited_at = now - self._waited_at, now
+        if absent_s > LONGEST_ROUND_S:
+            self._ready_at = min(now, self._ready_at + absent_s)
+            for one in (*self._actors, *self._executions.values()):
+                one.since = min(now, one.since + absent_s)
+
     def _enforce_deadlines(self) -> None:
         now, deadline_s = self._cluster.now(), self.deadline_s()
         for execution in list(self._executions.values()):
-            age_s = now - execution.since
-            if age_s > 2 * deadline_s:
-                if execution.actor in self._actors:
-                    self._give_up(execution.actor, f"no answer for {age_s:.0f} s", kill=True)
-            elif age_s > deadline_s and not execution.raced:
+            age_s, item = now - execution.since, execution.item
+            patience_s = deadline_s * 2 ** self._kills[item]
+            if age_s > 2 * patience_s:
+                self._kills[item] += 1
+                self._give_up(execution.actor, f"no answer for {age_s:.0f} s", kill=True)
+            elif age_s > patience_s and self._may_race(item):
                 self._race(execution, age_s)
         for actor in list(self._actors):
             if actor.greeting is not None and now - actor.since > START_TIMEOUT_S:
                 self._give_up(actor, f"not ready after {START_TIMEOUT_S:g} s", kill=True)
+        self._expect_a_ready_actor(now)
+
+    def _expect_a_ready_actor(self, now: float) -> None:
+        if self._is_ready():
+            self._ready_at, self._said_that_it_waits = now, False
+        elif now - self._ready_at > self._settings.cluster_timeout_s:
+            raise ClusterLost(
+                f"no actor could be started for {self._settings.cluster_timeout_s:g} s: the cluster is lost."
+            )
+
+    def _may_race(self, item: _Item) -> bool:
+        return item in self._missing and item not in self._waiting and self._running(item) == 1
 
     def _race(self, execution: _Execution, age_s: float) -> None:
-        execution.raced = True
-        if execution.item in self._missing and execution.item not in self._waiting:
-            self.counts["raced"] += 1
-            self.counts["redispatched"] += 1
-            self._lost_on[execution.item] = execution.actor.node.id
-            self._waiting.appendleft(execution.item)
-            self._tell(
-                f"rollout {_name(execution.item)} has taken {age_s:.0f} s on {execution.actor}: "
-                f"it is started a second time elsewhere"
-            )
+        item = execution.item
+        self.counts["raced"] += 1
+        self._lost_on[item] = execution.actor.node.id
+        self._waiting.appendleft(item)
+        self._tell(
+            f"rollout {item} has taken {age_s:.0f} s on {execution.actor}: it is started a second time elsewhere"
+        )
 
     def _tell(self, text: str) -> None:
         self._listener.event(text)
-
-
-def _name(item: tuple[str, Key]) -> str:
-    return ".".join(str(part) for part in item[1])
