@@ -6,7 +6,7 @@ a replay of any update starts near. They hold arrays only, no pickled objects.
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,9 @@ class Checkpoints:
 
     def save(self, state: State) -> Path:
         """Write a checkpoint. Raises DiskRefused."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._folder.is_dir():
+            with durable.refusing(self._folder):
+                durable.make_folder(self._folder)
         buffer = io.BytesIO()
         about = {_UPDATE: np.array(state.update), _DIGEST: np.array(state.digest())}
         np.savez(buffer, allow_pickle=False, **about, **state.arrays())
@@ -54,29 +56,45 @@ class Checkpoints:
             raise BadCheckpoint(f"{self.path(update)} is another update's ({state.update})")
         return state
 
-    def newest_good(self, like: State, not_after: float, complain: Callable[[str], None]) -> State | None:
-        """The newest sound checkpoint up to an update; each bad one on the way is complained of."""
+    def newest_good(
+        self,
+        like: State,
+        not_after: float,
+        complain: Callable[[str], None],
+        recorded: Callable[[int], str | None] = lambda update: None,
+    ) -> State | None:
+        """The newest sound checkpoint up to an update; each bad one on the way is complained of.
+
+        `recorded` gives the ledger's digest of an update, where it has one: a checkpoint with another one is bad too.
+        """
         for update in reversed([update for update in self.updates() if update <= not_after]):
             try:
-                return self.load(update, like)
+                state = self.load(update, like)
+                if recorded(update) not in (None, state.digest()):
+                    raise BadCheckpoint(f"{self.path(update)} has another digest than the ledger's update {update}")
+                return state
             except BadCheckpoint as bad:
                 complain(f"{bad}; the one before it is used")
         return None
 
-    def prune(self, keep: int) -> None:
-        """Delete all but the newest `keep` and every hundredth update's."""
-        for update in self.updates()[:-keep]:
+    def prune(self, keep: int, newest: int) -> None:
+        """Delete all up to `newest` but the last `keep` of them and every hundredth update's. Raises DiskRefused.
+
+        Those after it are not counted: a run that resumed behind damaged ones has yet to write them anew.
+        """
+        for update in [update for update in self.updates() if update <= newest][:-keep]:
             if update % ALWAYS_KEPT_EVERY:
-                self.path(update).unlink(missing_ok=True)
+                durable.delete(self.path(update))
+
+    def delete_leftovers(self) -> None:
+        """Delete what killed drivers have left half written. Raises DiskRefused."""
+        durable.delete_leftovers(self._folder, "update-*.npz")
 
     def clear(self) -> None:
-        """Delete all."""
-        for path in self._leftovers():
-            path.unlink(missing_ok=True)
-
-    def _leftovers(self) -> Iterator[Path]:
-        yield from self._folder.glob("update-*.npz")
-        yield from self._folder.glob(".update-*.tmp")
+        """Delete all. Raises DiskRefused."""
+        self.delete_leftovers()
+        for update in self.updates():
+            durable.delete(self.path(update))
 
 
 def load(path: Path, like: State | None = None) -> State:

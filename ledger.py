@@ -6,6 +6,7 @@ end, or damaged lines, are reported and left where they are; only `cut_torn_line
 the beginning of a line off again.
 """
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -16,11 +17,12 @@ from typing import Any
 import durable
 
 METRICS, ROLLOUTS, EVENTS = "metrics.jsonl", "rollouts.jsonl", "events.jsonl"
-_KEYS = {
-    METRICS: ("update", "weights_digest"),
-    ROLLOUTS: ("update", "index", "digest"),
-    EVENTS: ("wall_time_s", "update", "event"),
+_KINDS: dict[str, dict[str, type]] = {
+    METRICS: {"update": int, "weights_digest": str},
+    ROLLOUTS: {"update": int, "index": int, "digest": str, "reward": int},
+    EVENTS: {"wall_time_s": float, "update": int, "event": str},
 }
+_STEP = {METRICS: 1, ROLLOUTS: 0}  # by how much a line's update is above that of the line before it, at least
 Line = dict[str, Any]
 
 
@@ -142,15 +144,17 @@ class Ledger:
     def clear(self) -> None:
         """Delete both files."""
         for name in (METRICS, ROLLOUTS, EVENTS):
-            (self._directory / name).unlink(missing_ok=True)
+            durable.delete(self._directory / name)
 
     def lines(self, name: str) -> list[Line]:
         """The sound lines of one of the files, in order; what is not sound is added to the damage."""
         path = self._directory / name
         data = path.read_bytes() if path.exists() else b""
+        decoded = [_decode(text, _KINDS[name]) for text in data.split(b"\n")[:-1]]
+        if name in _STEP:
+            decoded = _in_order(decoded, _STEP[name])
         lines = []
-        for number, text in enumerate(data.split(b"\n")[:-1], start=1):
-            line = _decode(text, _KEYS[name])
+        for number, line in enumerate(decoded, start=1):
             if line is None:
                 self.damage.append(f"{path} line {number} is damaged and is not used")
             else:
@@ -162,9 +166,26 @@ def _encode(line: Line) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
-def _decode(text: bytes, keys: tuple[str, ...]) -> Line | None:
+def _decode(text: bytes, kinds: dict[str, type]) -> Line | None:
     try:
         line = json.loads(text)
-        return line if all(key in line for key in keys) and isinstance(line["update"], int) else None
-    except (ValueError, TypeError):
+        return line if all(isinstance(line[key], kind) for key, kind in kinds.items()) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def _in_order(lines: list[Line | None], step: int) -> list[Line | None]:
+    """The lines, less those whose update cannot be: one number altered must not hide the updates that come after it.
+
+    Updates ascend one by one; a damaged line may have been two, if the end between them was what was damaged. A longer
+    leap is believed if the next line bears it out: then lines were taken away.
+    """
+    ordered: list[Line | None] = []
+    last, reach = 0, 1
+    for line, following in itertools.zip_longest(lines, lines[1:]):
+        fits = line is not None and line["update"] >= last + step
+        if fits and line["update"] > last + reach:
+            fits = following is not None and following["update"] >= line["update"] + step
+        ordered.append(line if fits else None)
+        last, reach = (line["update"], 1) if fits else (last, reach + 2)
+    return ordered

@@ -75,7 +75,7 @@ class Recorder:
         metrics |= {name: counts[name] for name in COUNTED}
         metrics |= state.digests()
         rollouts = [vars(record) for record in batch.records]
-        self._check(metrics, rollouts)
+        self._check(state.update, metrics, rollouts)
         self._run.ledger.commit(metrics, rollouts)
         self._committed = state
         self._rewards = (self._rewards + [record.reward for record in batch.records])[-100:]
@@ -98,12 +98,12 @@ class Recorder:
         except BadCheckpoint as bad:
             read_digest = str(bad)
         invariants.a_checkpoint_reads_back_as_written(read_digest, state.digest(), {"update": state.update})
-        checkpoints.prune(self._settings.keep_checkpoints)
+        checkpoints.prune(self._settings.keep_checkpoints, state.update)
         self._run.ledger.forget_before(state.update)
         self._checkpointed = state.update
 
-    def _check(self, metrics: dict[str, Any], rollouts: list[dict[str, Any]]) -> None:
-        ledger, update = self._run.ledger, metrics["update"]
+    def _check(self, update: int, metrics: dict[str, Any], rollouts: list[dict[str, Any]]) -> None:
+        ledger = self._run.ledger
         where = {"update": update}
         invariants.one_driver_writes_a_run(self._run.holds_lock(), where)
         invariants.updates_are_committed_in_order(update, ledger.last_update, where)

@@ -22,7 +22,7 @@ import state
 import versions
 from checkpoints import Checkpoints
 from exits import BadInput
-from ledger import Ledger
+from ledger import METRICS, ROLLOUTS, Ledger
 from settings import Settings, read_config
 from state import State
 
@@ -51,7 +51,7 @@ class RunDirectory:
             return False
 
     def restore(self, settings: Settings, tell: Callable[[str], None]) -> State:
-        """The newest good state: of a checkpoint that the ledger covers, or the initial one. Damage is told of."""
+        """The newest good state: of a checkpoint that the ledger bears out, or the initial one. Damage is told of."""
         for sentence in self.ledger.damage:
             tell(sentence)
         beginning = state.initial(settings)
@@ -59,7 +59,7 @@ class RunDirectory:
         for update in self.checkpoints.updates():
             if update > last:
                 tell(f"{self.checkpoints.path(update)} is not used: the ledger ends at update {last}")
-        return self.checkpoints.newest_good(beginning, last, tell) or beginning
+        return self.checkpoints.newest_good(beginning, last, tell, self.ledger.digest) or beginning
 
 
 @contextmanager
@@ -69,9 +69,11 @@ def open_for_writing(settings: Settings, tell: Callable[[str], None]) -> Iterato
     Raises BadInput if it cannot be written, is being written, or holds a run and no setting says what to do with it.
     """
     directory = settings.directory
-    lock = _lock(directory)
+    lock = _open_lock(directory)
     try:
-        holds_a_run = any((directory / name).exists() for name in (CONFIG, "metrics.jsonl"))
+        _take_lock(lock, directory)
+        files = [directory / CONFIG, directory / METRICS, directory / ROLLOUTS]
+        holds_a_run = any(path.exists() for path in files) or bool(Checkpoints(directory / CHECKPOINTS).updates())
         if settings.resume:
             _check_same_run(settings)
             Ledger(directory).cut_torn_lines(tell)
@@ -82,6 +84,7 @@ def open_for_writing(settings: Settings, tell: Callable[[str], None]) -> Iterato
             )
         elif holds_a_run:
             _clear(directory)
+        _delete_leftovers(directory)
         write_config(settings)
         yield RunDirectory(directory, lock)
     finally:
@@ -100,22 +103,26 @@ def write_config(settings: Settings) -> None:
     durable.write_atomically(path, json.dumps(config, indent=2).encode() + b"\n")
 
 
-def _lock(directory: Path) -> int:
-    """Lock the directory, for as long as this process lives at most: the kernel lets go of a dead one's lock."""
+def _open_lock(directory: Path) -> int:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        durable.make_folder(directory)
+        return os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
+        if error.errno in durable.TROUBLE:
+            raise durable.refused(directory / LOCK, error) from error
         raise BadInput(f"{directory} cannot be written ({error.strerror}): choose another --run-dir.") from None
+
+
+def _take_lock(lock: int, directory: Path) -> None:
+    """Lock the directory, for as long as this process lives at most: the kernel lets go of a dead one's lock."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another driver"
-        os.close(lock)
         raise BadInput(f"{directory} is being written by {holder}: stop it, or choose another --run-dir.") from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"driver process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-    return lock
+    with durable.refusing(directory / LOCK):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"driver process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
 def _check_same_run(settings: Settings) -> None:
@@ -134,10 +141,15 @@ def _check_same_run(settings: Settings) -> None:
         )
 
 
+def _delete_leftovers(directory: Path) -> None:
+    durable.delete_leftovers(directory, CONFIG)
+    Checkpoints(directory / CHECKPOINTS).delete_leftovers()
+
+
 def _clear(directory: Path) -> None:
-    """Delete a run's files, and nothing that is not a run's."""
+    """Delete a run's files, and nothing that is not a run's; last the one that says that there is a run."""
     Ledger(directory).clear()
     Checkpoints(directory / CHECKPOINTS).clear()
     for path in (directory / PROPERTIES).glob("*.jsonl"):
-        path.unlink()
-    (directory / CONFIG).unlink(missing_ok=True)
+        durable.delete(path)
+    durable.delete(directory / CONFIG)
