@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-import re
+import itertools
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -28,7 +28,11 @@ def parse(
 
 
 def _sentence(box: str) -> str:
-    """The message in tyro's box of several lines, as one sentence."""
-    lines = re.findall(r"^│ (.*?)\s*│$", box, re.MULTILINE)
-    rule = next((number for number, line in enumerate(lines) if line.startswith("───")), len(lines))
-    return " ".join(lines[:rule]).strip().rstrip(".") + "."
+    """The message in tyro's box of several lines, as one sentence: what stands between its title and the next gap."""
+    rows = [row.strip("│ ") for row in box.splitlines()]
+    body = itertools.dropwhile(_is_rule, rows[1:])  # where lines cannot be drawn, a rule follows the title
+    return " ".join(itertools.takewhile(lambda row: row and not _is_rule(row), body)).rstrip(".") + "."
+
+
+def _is_rule(row: str) -> bool:
+    return row.startswith(("───", "---"))

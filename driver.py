@@ -43,17 +43,22 @@ def main(arguments: Sequence[str]) -> None:
     """Parse the settings, open the run directory, and train."""
     settings = from_command_line(arguments)
     interrupts = Interrupts()
-    try:
-        with show("Ray Pong") as progress, run_directory.open_for_writing(settings, progress.note) as run:
+    with show("Ray Pong") as progress:
+        _check_this_process(progress)
+        if settings.address:
+            _check_cluster(settings.address)
+        with run_directory.open_for_writing(settings, progress.note) as run:
             environment.prepare_driver(run.properties, embedded=settings.address is None)
-            train(settings, run, progress, interrupts)
-    except (ClusterLost, DiskRefused, Interrupted) as end:
-        end.args = (f"{str(end).rstrip('.')}. Go on with: {settings.resume_command()}",)
-        raise
+            try:
+                train(settings, run, progress, interrupts)
+            except (ClusterLost, DiskRefused, Interrupted) as end:
+                end.args = (f"{str(end).rstrip('.')}. Go on with: {settings.resume_command()}",)
+                raise
 
 
 def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts: Interrupts) -> None:
     """Weights out, games played, gradients back, sum, step: until stopped."""
+    interrupts.defer()  # from here on: Ray's modules, and Ray while it starts, swallow what a handler raises
     # These import Ray or the SDK, which read the environment that has only now been prepared.
     import report
     from learning import Batch, step
@@ -61,11 +66,11 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
     from ray_cluster import RayCluster, bring_files, connect
     from recorder import Recorder
 
-    _check_this_process(progress)
     recorder = Recorder(settings, run, progress)
     state = recorder.restore()
+    interrupts.check()
     with connect(settings.address, settings.actors) as place:
-        interrupts.defer()
+        interrupts.check()
         cluster = RayCluster(PongEnv, settings.seed, settings.discount)
         pool = Pool(cluster, _pool_settings(settings), _Listener(recorder, interrupts))
         pool.wait_until_ready()
@@ -115,6 +120,13 @@ class _Listener:
 
 def _pool_settings(settings: Settings) -> PoolSettings:
     return PoolSettings(settings.actors, settings.batch_size, settings.rollout_timeout_s, settings.cluster_timeout_s)
+
+
+def _check_cluster(address: str) -> None:
+    """Before anything is written: a mistyped address must not cost the run that --overwrite was to replace."""
+    from ray_cluster import expect_an_answer
+
+    expect_an_answer(address)
 
 
 def _check_this_process(progress: Progress) -> None:

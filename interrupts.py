@@ -1,6 +1,8 @@
 """Ctrl-C and SIGTERM: at once while nothing is at stake, between two steps of the work once it runs."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from exits import Interrupted
@@ -33,3 +35,17 @@ class Interrupts:
         if not self._deferring or self._caught is not None:
             raise Interrupted(number)
         self._caught = number
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Keep the handlers as they are: Ray puts its own while it starts, which end the program without a word."""
+    put, handlers = signal.signal, {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal = lambda number, _: signal.getsignal(number)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = put
+        for number, handler in handlers.items():
+            signal.signal(number, handler)  # Ray's C++ part has put another beneath Python's
+        signal.alarm(0)  # ... and, if it caught a signal, an alarm after which it aborts

@@ -43,7 +43,8 @@ class _Panel(Progress):
         self._curve: deque[float] = deque(maxlen=_CURVE_POINTS)
 
     def note(self, text: str) -> None:
-        self._live.console.print(text, highlight=False, markup=False)
+        # soft_wrap: a command in it must come whole out of copy and paste
+        self._live.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def update(self, metrics: Mapping[str, Any]) -> None:
         self._curve.append(metrics["reward_mean_100"])
@@ -65,18 +66,19 @@ class _Panel(Progress):
 @contextmanager
 def show(title: str) -> Iterator[Progress]:
     """The way to show progress that fits where the output goes."""
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+    console = Console()
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or console.is_dumb_terminal:
         yield Progress()
         return
-    with Live(console=Console(), auto_refresh=False) as live:
+    with Live(console=console, auto_refresh=False) as live:
         yield _Panel(live, title)
 
 
 def sparkline(values: deque[float]) -> str:
     """A curve in one line: the lowest value at the bottom, the highest at the top."""
     low, high = min(values), max(values)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[int((value - low) * scale)] for value in values)
+    span = (high - low) or 1.0
+    return "".join(_BARS[int((value - low) / span * (len(_BARS) - 1))] for value in values)
 
 
 def _clock(seconds: float) -> str:

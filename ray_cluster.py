@@ -5,12 +5,16 @@
 
 Without an address, Ray starts inside this program: on loopback only, without usage statistics or dashboard. With one,
 this program joins that cluster, and its code travels there as Ray's `working_dir`, less what `_SHIPPED_WITHOUT` names;
-under `ray job submit` the job's own working directory stands.
+under `ray job submit` the job's own working directory stands. RAY_PONG_CODE_ON_NODES=1 says that each node has the code
+in its Python path already: nothing travels then, and the actors import the node's own files. The container image sets
+it, because those are the files that the platform has instrumented.
 """
 
 import logging
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,11 +28,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import durable
 import environment
 from exits import BadInput
+from interrupts import handlers_kept
 from pool import ActorLost, Key, Node, ResultLost, SharedLost
 
 _CONNECT_TIMEOUT_S = 5.0
+_STATUS_TIMEOUT_S = 20.0
 _GET_TIMEOUT_S = 30.0
 _OBJECT_STORE_BYTES = 1 << 30  # a result is 5 MB and leaves at once; Ray spills beyond
+_CODE_ON_NODES = "RAY_PONG_CODE_ON_NODES"
 _SHIPPED_WITHOUT = [".git", ".venv", ".ci", "runs", "tests", "docs", "benchmarks", "pretrained", "__pycache__"]
 
 
@@ -36,26 +43,26 @@ _SHIPPED_WITHOUT = [".git", ".venv", ".ci", "runs", "tests", "docs", "benchmarks
 def connect(address: str | None, actors: int | None) -> Iterator[str]:
     """Ray, started here or joined at an address, until the block ends. Yields where it runs, in words.
 
-    Raises BadInput for an address at which no Ray cluster answers.
+    Raises BadInput for an address that cannot be joined; `expect_an_answer` finds out before, within bounds.
     """
     quiet = {"logging_level": logging.ERROR, "configure_logging": True, "log_to_driver": False}
     try:
-        if address:
-            _expect_an_answer(address)
-            ray.init(address=address, runtime_env=_runtime_environment(), **quiet)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=max(actors or 1, len(os.sched_getaffinity(0))),
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                **quiet,
-            )
+        with handlers_kept():
+            if address:
+                ray.init(address=address, runtime_env=_runtime_environment(), **quiet)
+            else:
+                ray.init(
+                    address="local",
+                    num_cpus=max(actors or 1, len(os.sched_getaffinity(0))),
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    **quiet,
+                )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         if not address:
             raise
-        first_line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise BadInput(f"no Ray cluster can be joined at {address} ({first_line}).") from None
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise _cannot_be_joined(address, first_line) from None
     try:
         yield f"the cluster at {address}" if address else "this machine"
     finally:
@@ -91,27 +98,38 @@ def bring_files(folder: Path, timeout_s: float) -> list[str]:
     return missing
 
 
-def _expect_an_answer(address: str) -> None:
-    """Ask for a TCP connection first: Ray itself tries for minutes."""
-    if address in ("auto", "local"):
-        return
-    if "://" in address:
-        raise BadInput(f"{address} is a Ray Client address: run the driver on a node of the cluster, with HOST:PORT.")
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise BadInput(f"--address must be HOST:PORT or auto, not {address}.")
+def expect_an_answer(address: str) -> None:
+    """Raise BadInput unless a Ray cluster answers at an address: Ray itself tries for minutes, complaining all along.
+
+    A TCP connection tells the common mistakes apart at once; `ray status`, in a process that can be given up, the rest.
+    """
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
+        except (OSError, OverflowError, ValueError) as error:
+            raise BadInput(
+                f"nothing answers at {address} ({error}): is the cluster's head up, and its port right?"
+            ) from None
+    status = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
-        raise BadInput(
-            f"nothing answers at {address} ({error}): is the cluster's head up, and its port right?"
-        ) from None
+        asked = subprocess.run(status, capture_output=True, text=True, timeout=_STATUS_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise _cannot_be_joined(address, f"no Ray cluster's head answered within {_STATUS_TIMEOUT_S:g} s") from None
+    if asked.returncode != 0:
+        last_line = (asked.stderr.strip().splitlines() or ["ray status failed"])[-1]
+        raise _cannot_be_joined(address, last_line.split("Error: ")[-1])
+
+
+def _cannot_be_joined(address: str, reason: str) -> BadInput:
+    sentence = reason.split(". ")[0].rstrip(".")
+    return BadInput(f"no Ray cluster can be joined at {address} ({sentence}): is its head up, and its port right?")
 
 
 def _runtime_environment() -> dict[str, Any]:
     """How the code and what it must know reach the cluster's nodes."""
     runtime: dict[str, Any] = {"env_vars": environment.for_remote_actors()}
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ and os.environ.get(_CODE_ON_NODES) != "1":
         runtime |= {"working_dir": str(Path(__file__).parent), "excludes": _SHIPPED_WITHOUT}
     return runtime
 

@@ -7,6 +7,7 @@ where, how fast and how long, and may change at each resume.
 import dataclasses
 import json
 import math
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from exits import BadInput
 
 DECIDE_THE_RESULT = ("seed", "batch_size", "learning_rate", "discount", "decay_rate", "hidden_units")
 _OF_ONE_COMMAND = ("resume", "overwrite", "redis_address")
+_MOST = 100_000  # enough for anybody; a slip of the finger beyond would only fill the memory
+_SMALLEST_RATE = 1e-30  # float32 holds it; RMSProp's steps are below ten times the rate, so that none is above 1
 
 _Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 _Count = Annotated[int | None, tyro.conf.arg(metavar="N")]
@@ -71,17 +74,28 @@ class Settings:
 
     def check(self) -> None:
         """Raise BadInput for a value that cannot be used."""
-        for name in ("batch_size", "hidden_units", "checkpoint_every", "keep_checkpoints", "updates", "actors"):
+        for name in ("checkpoint_every", "keep_checkpoints", "updates"):
             value = getattr(self, name)
-            _require(value is None or value >= 1, name, value, "a whole number from 1")
-        _require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
-        for name in ("learning_rate", "cluster_timeout_s", "rollout_timeout_s"):
+            _require(value is None or (_is_whole(value) and value >= 1), name, value, "a whole number from 1")
+        for name in ("batch_size", "hidden_units", "actors"):
+            value = getattr(self, name)
+            fits = value is None or (_is_whole(value) and 1 <= value <= _MOST)
+            _require(fits, name, value, f"a whole number from 1 to {_MOST}")
+        seed_fits = _is_whole(self.seed) and 0 <= self.seed < 2**63
+        _require(seed_fits, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
+        rate = self.learning_rate
+        _require(_SMALLEST_RATE <= rate <= 1.0, "learning_rate", rate, f"a number from {_SMALLEST_RATE:g} to 1")
+        for name in ("cluster_timeout_s", "rollout_timeout_s"):
             value = getattr(self, name)
             _require(value is None or 0.0 < value < math.inf, name, value, "a finite number above 0")
         _require(0.0 <= self.discount <= 1.0, "discount", self.discount, "a number from 0 to 1")
         _require(0.0 <= self.decay_rate < 1.0, "decay_rate", self.decay_rate, "a number from 0 to below 1")
         reward = self.until_reward
         _require(reward is None or -21.0 <= reward <= 21.0, "until_reward", reward, "a number from -21 to 21")
+        for address in (self.address, self.redis_address):
+            _check_address(address)
+        if self.address and self.redis_address:
+            raise BadInput("--redis-address is the old name of --address: give one of them.")
         if self.resume and self.overwrite:
             raise BadInput("--resume and --overwrite exclude each other: one keeps the run, the other deletes it.")
 
@@ -115,6 +129,7 @@ class Settings:
 
 def from_command_line(arguments: Sequence[str]) -> Settings:
     """The settings that a command line asks for, with those of the run where it resumes one. Raises BadInput."""
+    _no_empty_values(arguments)
     settings = command_line.parse(Settings, arguments, "python driver.py")
     settings.check()
     if settings.resume:
@@ -133,15 +148,39 @@ def read_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     try:
         config = json.loads(path.read_text())
-        Settings(**config["settings"]).check()
-        _ = config["versions"], config["initial_digest"]  # both must be there
+        settings = Settings(**config["settings"])
+        settings.check()
+        if not settings.lasting().keys() >= config["settings"].keys():
+            raise ValueError("it holds settings that are not kept")
+        _ = config["versions"].keys(), config["initial_digest"]  # both must be there
     except FileNotFoundError:
         raise BadInput(f"{directory} holds no run: there is no {path}.") from None
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, TypeError, KeyError, BadInput) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, BadInput) as error:
         raise BadInput(f"{path} is damaged ({error}): restore it, or start anew with --overwrite.") from None
     return config
+
+
+def _no_empty_values(arguments: Sequence[str]) -> None:
+    """An unset shell variable must not become the current directory, or no address."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        flag, equals, value = argument.partition("=")
+        if not value and (equals or not flag):
+            raise BadInput(f"{flag if equals else before} has no value.")
+
+
+def _check_address(address: str | None) -> None:
+    if address is None or address == "auto":
+        return
+    if "://" in address:
+        raise BadInput(f"{address} is a Ray Client address: run the driver on a node of the cluster, with HOST:PORT.")
+    if not re.fullmatch(r"([^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}", address):
+        raise BadInput(f"--address must be HOST:PORT or auto, not {address}.")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:

@@ -1,1 +1,26 @@
 """What the tests share."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from commands import GOLDEN_SETTINGS, finished
+
+
+class FinishedRun(NamedTuple):
+    """A run that ended by itself."""
+
+    directory: Path
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def golden_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """Two updates of three rollouts by three actors, in which nothing goes wrong. Not to be altered."""
+    directory = tmp_path_factory.mktemp("golden") / "run"
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in GOLDEN_SETTINGS.items()]
+    flags += ["--updates=2", "--actors=3", "--checkpoint-every=1"]
+    done = finished(f"--run-dir={directory}", *flags)
+    assert done.returncode == 0, done.stderr
+    return FinishedRun(directory, done.stdout, done.stderr)

@@ -1,0 +1,278 @@
+"""The project's programs as a user runs them: processes of their own, bounded in time, with nothing left of them.
+
+    done = finished("--updates=2", f"--run-dir={directory}")
+    with running(f"--run-dir={directory}") as driver:
+        driver.wait_for_update(2)
+        driver.send(signal.SIGTERM)
+        assert driver.wait() == 143
+
+What a run must give is computed without them, by `digests_without_ray`.
+
+Each command carries a mark in its environment, which all that it starts inherits: so whatever belongs to it is found
+and, at the end, killed, however it got away from its parent.
+"""
+
+import functools
+import ipaddress
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import state
+from game import Pong
+from learning import Batch, step
+from rollout import compute_gradient
+from settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+DRIVER = ROOT / "driver.py"
+GOLDEN_SETTINGS = {"batch_size": 3, "seed": 3}  # all else by default; with this seed its first games win points
+LIMIT_S = 120.0  # for any one thing that a test waits for
+_MARK = "RAY_PONG_TESTED_AS"
+_POLL_S = 0.02
+_LISTENING = "0A"
+
+
+class Digests(NamedTuple):
+    """What the ledger must say of an update."""
+
+    weights: str
+    rollouts: list[str]
+
+
+@functools.cache
+def digests_without_ray(updates: int, **settings: Any) -> list[Digests]:
+    """The digests of a run's first updates: one process, one game after the other, no driver, pool or Ray."""
+    return _train(Settings(**settings), updates)
+
+
+def _train(settings: Settings, updates: int) -> list[Digests]:
+    game, current, digests = Pong(), state.initial(settings), []
+    for _ in range(updates):
+        batch = Batch(settings, current)
+        for update, index in batch.keys:
+            batch.add(*compute_gradient(game, current.weights, settings.seed, update, index, settings.discount))
+        current = step(settings, current, batch.gradient())
+        digests.append(Digests(current.digest(), [record.digest for record in batch.records]))
+    return digests
+
+
+def recorded_digests(run: Path) -> list[Digests]:
+    """What a run's ledger says, line by line."""
+    rollouts: dict[int, dict[int, str]] = {}
+    for line in lines(run / "rollouts.jsonl"):
+        assert line["index"] not in rollouts.setdefault(line["update"], {}), f"{line} is there twice"
+        rollouts[line["update"]][line["index"]] = line["digest"]
+    updates = lines(run / "metrics.jsonl")
+    assert [line["update"] for line in updates] == list(range(1, len(updates) + 1))
+    assert not rollouts.keys() - {line["update"] for line in updates} or max(rollouts) == len(updates) + 1
+    of_update = {number: [digest for _, digest in sorted(found.items())] for number, found in rollouts.items()}
+    return [Digests(line["weights_digest"], of_update[line["update"]]) for line in updates]
+
+
+def until(holds: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
+    """Wait until something holds, and return it. Fails after the limit."""
+    end = time.monotonic() + limit_s
+    while not (value := holds()):
+        assert time.monotonic() < end, f"not within {limit_s:g} s: {what}"
+        time.sleep(_POLL_S)
+    return value
+
+
+def patience(seconds: float) -> float:
+    """A limit that is meant for a machine with a CPU to spare, on this one as busy as it is."""
+    return seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+
+
+class Command:
+    """A program that was started, and all processes that it started."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], directory: Path) -> None:
+        self._mark = uuid.uuid4().hex
+        self._files = {name: directory / f"{self._mark}.{name}" for name in ("stdout", "stderr")}
+        with self._files["stdout"].open("wb") as out, self._files["stderr"].open("wb") as err:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=directory,
+                env={**environment, _MARK: self._mark},
+                start_new_session=True,
+            )
+
+    @property
+    def out(self) -> str:
+        """Its standard output up to now."""
+        return self._files["stdout"].read_text()
+
+    @property
+    def err(self) -> str:
+        """Its standard error up to now."""
+        return self._files["stderr"].read_text()
+
+    def wait_for(self, holds: Callable[[], Any], what: str) -> Any:
+        """Wait until something holds while the program runs."""
+
+        def holds_or_has_ended() -> Any:
+            value = holds()
+            ended = not value and self.process.poll() is not None
+            assert not ended, f"ended with {self.process.returncode} before {what}: {self.err}"
+            return value
+
+        return until(holds_or_has_ended, what)
+
+    def wait_for_update(self, update: int) -> None:
+        """Wait until an update is told of as committed."""
+        self.wait_for(lambda: re.search(rf"^update {update} ", self.out, re.MULTILINE), f"update {update}")
+
+    def wait_for_process(self, name: str) -> None:
+        """Wait until a process of it runs whose command line holds a text."""
+        self.wait_for(lambda: [line for line in self.processes().values() if name in line], name)
+
+    def send(self, signal_number: int, to_group: bool = False) -> None:
+        """Send a signal: to the program, or as a terminal does to all of its process group."""
+        (os.killpg if to_group else os.kill)(self.process.pid, signal_number)
+
+    def wait(self, limit_s: float = LIMIT_S) -> int:
+        """Wait for its end, and return its exit code."""
+        return self.process.wait(limit_s)
+
+    def wait_for_the_last_process(self) -> None:
+        """Wait until nothing of it is left. Ray's agents notice some seconds later that their raylet is gone."""
+        until(lambda: not self.processes(), f"the end of {self.processes()}", patience(15.0))
+
+    def processes(self) -> dict[int, str]:
+        """The command lines of all that belongs to it and lives, by process number."""
+        found = {}
+        for folder in Path("/proc").iterdir():
+            with suppress(OSError):  # it may end while it is looked at
+                if folder.name.isdigit() and f"{_MARK}={self._mark}".encode() in (folder / "environ").read_bytes():
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        return found
+
+    def kill(self) -> None:
+        """End it and all that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(LIMIT_S)
+        until(self._kill_what_is_left, "the end of its processes")
+
+    def _kill_what_is_left(self) -> bool:
+        left = self.processes()
+        for process in left:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        return not left
+
+
+@contextmanager
+def running(*arguments: str, program: Path = DRIVER, **environment: str) -> Iterator[Command]:
+    """driver.py, or another program, with these arguments; nothing of it is left when the block ends."""
+    with command([sys.executable, str(program), *arguments], **environment) as started:
+        yield started
+
+
+@contextmanager
+def command(words: list[str], **environment: str) -> Iterator[Command]:
+    """Any command, in an empty directory of its own and without what this process has set up for Ray or the SDK."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "ANTITHESIS_"))}
+    with tempfile.TemporaryDirectory() as directory:
+        started = Command(words, {**inherited, **environment}, Path(directory))
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def finished(
+    *arguments: str, program: Path = DRIVER, limit_s: float = LIMIT_S, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The same, run to its end."""
+    with running(*arguments, program=program, **environment) as started:
+        code = started.wait(limit_s)
+        return subprocess.CompletedProcess(arguments, code, started.out, started.err)
+
+
+def assert_one_sentence(code: int, err: str, *words: str) -> None:
+    """Standard error says one thing, in one line, with these words in it; and the exit code is not 0."""
+    assert code > 0
+    assert err.startswith("driver.py: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1, err
+    for word in words:
+        assert word in err
+
+
+def resume_command(err: str) -> list[str]:
+    """The command that a sentence on standard error says to go on with, for this test's Python and folder."""
+    words = shlex.split(err.split("Go on with: ")[1])
+    assert words[:2] == ["python", "driver.py"]
+    return [sys.executable, str(DRIVER), *words[2:]]
+
+
+def contents(directory: Path) -> dict[str, bytes | None]:
+    """Every file and folder below a directory, and what is in it; the lock says who looked last, and is left out."""
+    below = sorted(path for path in directory.rglob("*") if path.name != "lock")
+    return {str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None for path in below}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON file of lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def listens_on(processes: Iterable[int]) -> set[tuple[str, int]]:
+    """The addresses and ports on which processes listen for TCP connections, as the kernel has them."""
+    inodes = set()
+    for process in processes:
+        inodes |= {link.removeprefix("socket:[").removesuffix("]") for link in _open_files(process)}
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == _LISTENING and inode in inodes:
+                address, port = local.split(":")
+                found.add((_address(address), int(port, 16)))
+    return found
+
+
+def _open_files(process: int) -> set[str]:
+    links = set()
+    with suppress(OSError):  # a process may end while it is looked at, a file be closed
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(OSError):
+                links.add(str(descriptor.readlink()))
+    return links
+
+
+def _address(hexadecimal: str) -> str:
+    """An address as the kernel prints it: 32-bit words in the machine's byte order."""
+    packed = b"".join(int(hexadecimal[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(hexadecimal), 8))
+    address = ipaddress.ip_address(packed)
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port of this machine at which connections are accepted and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def closed_port() -> int:
+    """A port at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
