@@ -15,8 +15,9 @@ import tyro
 
 import command_line
 import exits
+import versions
 from exits import BadInput, Differs
-from ledger import Ledger, Line, first_difference
+from ledger import Entry, Ledger, Line, first_difference
 from settings import DECIDE_THE_RESULT, read_config
 
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     if not both:
         raise BadInput(f"{chosen.run_a} and {chosen.run_b} have no update in common: there is nothing to compare.")
     for update in both:
-        difference = first_difference(a.entry(update), b.entry(update))
+        difference = first_difference(*_comparable(a.entry(update), b.entry(update)))
         if difference:
             raise Differs(f"update {update} differs: {difference}.{_explanation(chosen.run_a, chosen.run_b)}")
     print(f"equal: {len(both)} updates, up to update {both[-1]}, weights digest {a.digest(both[-1])}")
@@ -46,17 +47,31 @@ def main(arguments: Sequence[str]) -> None:
 
 def _read(directory: Path) -> Ledger:
     read_config(directory)
-    return Ledger(directory)
+    ledger = Ledger(directory)
+    for sentence in ledger.damage:
+        print(sentence)
+    return ledger
+
+
+def _comparable(*entries: Entry) -> list[Entry]:
+    """An update's entries without the rollouts that one of them has lost the lines of: no line is no difference."""
+    lost = {index for one in entries for index in range(one.update.get("rollouts", 0)) if index not in one.rollouts}
+    kept = [{index: line for index, line in one.rollouts.items() if index not in lost} for one in entries]
+    return [Entry(one.update, rollouts) for one, rollouts in zip(entries, kept, strict=True)]
 
 
 def _explanation(a: Path, b: Path) -> str:
-    """Settings that decide the result and are not the same: then equal digests were not to be expected."""
-    settings: list[Line] = [read_config(directory)["settings"] for directory in (a, b)]
+    """What decides the result and is not the same: then equal digests were not to be expected."""
+    configs = [read_config(directory) for directory in (a, b)]
+    settings: list[Line] = [config["settings"] for config in configs]
     names = [name for name in settings[0] if settings[0][name] != settings[1].get(name)]
     told = ", ".join(
         f"{name} {settings[0][name]} and {settings[1].get(name)}" for name in names if name in DECIDE_THE_RESULT
     )
-    return f" Their settings differ: {told}." if told else ""
+    packages = versions.differences(configs[0]["versions"], configs[1]["versions"])
+    return (f" Their settings differ: {told}." if told else "") + (
+        f" Their package versions differ: {packages}." if packages else ""
+    )
 
 
 if __name__ == "__main__":

@@ -30,19 +30,21 @@ def write_video(path: Path, trajectory: Trajectory, seed: int, update: int, inde
     """The game in real time, with the probability of going up and the reward so far below it. Raises BadInput."""
     game = Pong(render_mode="rgb_array")
     game.reset(seed=seed, options={"update": update, "index": index})
-    every = _GIF_EVERY if path.suffix == ".gif" else 1
+    # imageio's other writer of gifs keeps all pictures until the end, a megabyte each; this one writes one at a time.
+    every, writer_name = (_GIF_EVERY, "GIF-PIL") if path.suffix == ".gif" else (1, "FFMPEG")
     pictures_per_s = game.metadata["render_fps"] / every
-    kind = {"duration": 1000 / pictures_per_s, "loop": 0} if path.suffix == ".gif" else {"fps": pictures_per_s}
+    last = len(trajectory.ups) - 1
     won = np.cumsum(trajectory.rewards > 0)
     lost = np.cumsum(trajectory.rewards < 0)
     try:
-        with imageio.get_writer(path, **kind) as writer:
+        path.open("wb").close()  # says why it cannot be written in fewer words than ffmpeg
+        with imageio.get_writer(path, format=writer_name, fps=pictures_per_s) as writer:
             for t, (up, probability) in enumerate(zip(trajectory.ups, trajectory.probabilities, strict=True)):
                 game.step(int(up))
-                if t % every == 0:
+                if (last - t) % every == 0:
                     writer.append_data(_picture(game.render(), probability, int(won[t]), int(lost[t])))
     except OSError as error:
-        raise BadInput(f"{path} cannot be written ({error.strerror or error}).") from None
+        raise BadInput(f"{path} cannot be written ({error.strerror or str(error).splitlines()[0]}).") from None
 
 
 def write_trace(path: Path, trajectory: Trajectory) -> None:

@@ -357,7 +357,7 @@ def a_recorded_update_can_be_replayed(difference: str, where: Where) -> bool:
 def training_advances(advanced: bool, where: Where) -> bool:
     """Once nothing fails any more, updates are committed again: no fault leaves the cluster stuck.
 
-    Reached by a test command: eventually_training_advances.
+    Reached by a test command: first_training_begins, parallel_driver_recover and eventually_training_advances.
     """
     always(advanced, "Once faults stop, training advances", where)
     return advanced

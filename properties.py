@@ -17,6 +17,7 @@ from typing import Any
 from antithesis.catalog import scan_source
 
 _INVARIANTS = Path(__file__).with_name("invariants.py")
+_NEEDED = ("message", "assert_type", "condition", "hit")  # of what the SDK writes of an assertion
 _REACHED_BY = re.compile(
     r"\s*Reached by (every run|a resume|an evaluation|faults|a test command): (.*?)\.\s*$", re.DOTALL
 )
@@ -76,11 +77,12 @@ def observe(folders: Iterable[Path]) -> Observations:
         observations.files += 1
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
-                hit = json.loads(line).get("antithesis_assert")
-            except (ValueError, AttributeError):
+                hit = json.loads(line).get("antithesis_assert", dict.fromkeys(_NEEDED))
+                _ = [hit[name] for name in _NEEDED]  # all must be there
+            except (ValueError, AttributeError, KeyError, TypeError):
                 observations.damage.append(f"{path} line {number} is damaged and is not used")
                 continue
-            if hit and hit["hit"]:
+            if hit["hit"]:
                 _note(observations.seen.setdefault(hit["message"], Seen()), hit, path)
     return observations
 

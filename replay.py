@@ -7,6 +7,7 @@
 
 The video (.mp4 or .gif) shows the game with the probability of going up and the reward so far; the trace holds one line
 a step. A difference names the first rollout and the first array that differ. RUN is only read, and may be in progress.
+The update after the last recorded one is recomputed too: where a property stopped the run in it, it fails again here.
 Exit codes: 0 the same, 1 different, 2 bad input.
 """
 
@@ -90,6 +91,7 @@ class Replay:
         self._checkpoints = Checkpoints(directory / CHECKPOINTS)
         self._game = Pong()
         self._initial = states.initial(self._settings)
+        self._checkpoints_met = 0
         for sentence in self._ledger.damage:
             print(sentence)
         differences = versions.differences(versions.installed(), config["versions"])
@@ -106,19 +108,21 @@ class Replay:
         if not last:
             raise BadInput(f"{self._directory} holds no update yet: there is nothing to replay.")
         state = self._replayed(self._initial, range(1, last + 1))
-        print(f"the same: {last} updates and their checkpoints, weights digest {state.digest()}")
+        count = f"{len(self._ledger.updates)} updates and {self._checkpoints_met} checkpoints on the way"
+        print(f"the same: {count}, weights digest {state.digest()}")
 
     def update(self, update: int) -> None:
         """Recompute one update, and those between it and the checkpoint before it."""
-        self._entry(update)
+        verdict = self._verdict(update)
         start = self._state_at_most(update - 1)
         state = self._replayed(start, range(start.update + 1, update + 1))
-        print(f"the same: update {update}, recomputed after update {start.update}, weights digest {state.digest()}")
+        print(f"{verdict}: update {update}, recomputed after update {start.update}, weights digest {state.digest()}")
 
     def rollout(self, update: int, index: int, video: Path | None, trace: Path | None) -> None:
         """Recompute one rollout; film and trace it where asked to."""
-        recorded = self._entry(update).rollouts.get(index)
-        if recorded is None:
+        verdict, recorded = self._verdict(update), self._ledger.rollouts.get(update, {}).get(index)
+        is_new = update > self._ledger.last_update and 0 <= index < self._settings.batch_size
+        if recorded is None and not is_new:
             raise BadInput(f"{self._directory} has no record of rollout {index} of update {update}.")
         start = self._state_at_most(update - 1)
         state = self._replayed(start, range(start.update + 1, update))
@@ -130,21 +134,25 @@ class Replay:
             if video:
                 film.write_video(video, trajectory, seed, update, index)
         _, record = rollout.compute_gradient(self._game, state.weights, seed, update, index, self._settings.discount)
-        nothing = {"weights_digest": ""}
-        difference = first_difference(Entry(nothing, {index: vars(record)}), Entry(nothing, {index: recorded}))
+        nothing, recomputed = {"weights_digest": ""}, vars(record)
+        difference = first_difference(
+            Entry(nothing, {index: recomputed}), Entry(nothing, {index: recorded or recomputed})
+        )
         if difference:
             raise Differs(f"{self._directory}: update {update} differs from its record: {difference}.")
         print(
-            f"the same: rollout {index} of update {update}, reward {record.reward:+d} "
+            f"{verdict}: rollout {index} of update {update}, reward {record.reward:+d} "
             f"in {record.steps} steps, digest {record.digest}"
         )
 
-    def _entry(self, update: int) -> Entry:
-        try:
-            return self._ledger.entry(update)
-        except KeyError:
-            last = self._ledger.last_update
-            raise BadInput(f"{self._directory} has no sound record of update {update}; its last is {last}.") from None
+    def _verdict(self, update: int) -> str:
+        """What to call an update that comes out without a difference. Raises BadInput for one that nobody can know."""
+        last = self._ledger.last_update
+        if update in self._ledger.updates:
+            return "the same"
+        if update == last + 1:
+            return f"not recorded, the ledger ends at update {last}"
+        raise BadInput(f"{self._directory} has no sound record of update {update}; its last is {last}.")
 
     def _state_at_most(self, update: int) -> State:
         """The nearest state up to an update that need not be computed."""
@@ -165,14 +173,24 @@ class Replay:
 
     def _compare(self, state: State, batch: Batch) -> None:
         recomputed = Entry(state.digests(), {record.index: vars(record) for record in batch.records})
-        difference = first_difference(recomputed, self._entry(state.update))
+        difference = first_difference(recomputed, self._recorded(state.update, recomputed))
         if difference:
             raise Differs(f"{self._directory}: update {state.update} differs from its record: {difference}.")
         if state.update in self._checkpoints.updates():
             try:
                 self._compare_checkpoint(self._checkpoints.load(state.update, state))
+                self._checkpoints_met += 1
             except BadCheckpoint as bad:
                 print(bad)
+
+    def _recorded(self, update: int, recomputed: Entry) -> Entry:
+        """The record of an update. What it lacks is said, and stands in it as recomputed: no line is no difference."""
+        line, rollouts = self._ledger.updates.get(update), self._ledger.rollouts.get(update, {})
+        lacking = [f"rollout {index}" for index in recomputed.rollouts if index not in rollouts]
+        lacking += [] if line else ["its digest"]
+        if lacking:
+            print(f"not compared in update {update}, for want of a sound record: {', '.join(lacking)}")
+        return Entry(line or recomputed.update, recomputed.rollouts | rollouts)
 
     def _compare_checkpoint(self, state: State) -> None:
         recorded = self._ledger.updates.get(state.update)

@@ -23,7 +23,7 @@ from rich.table import Table
 import command_line
 import exits
 import properties
-from exits import NotReached, PropertyFailed
+from exits import BadInput, NotReached, PropertyFailed
 from properties import Observations, Property, Seen
 from run_directory import PROPERTIES
 from settings import read_config
@@ -42,6 +42,15 @@ class Arguments:
     """Write the report as a page of its own, too."""
     all_reached: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Ask for every property to be reached, also by what only faults, a resume or an evaluation bring about."""
+
+    def check(self) -> None:
+        """Raise BadInput for what is no run, and for a page that has no place."""
+        if not self.runs:
+            raise BadInput("name a run directory to report on, or several.")
+        for run in self.runs:
+            read_config(run)
+        if self.html and (self.html.is_dir() or not self.html.parent.is_dir()):
+            raise BadInput(f"{self.html} cannot be written: --html names a file in a folder that is there.")
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,10 @@ class Report:
 
     def summary(self) -> str:
         """One line for the end of a run."""
+        files = self.observations.files
         return (
             f"properties: {self.count(PASSED)} passed, {self.count(FAILED)} failed, "
-            f"{self.count(NEVER)} never reached ({self.observations.files} processes)"
+            f"{self.count(NEVER)} never reached ({files} process{'es' if files != 1 else ''})"
         )
 
     def raise_for_status(self) -> None:
@@ -87,15 +97,16 @@ class Report:
 def main(arguments: Sequence[str]) -> None:
     """Print the report, and write its page where asked to."""
     chosen = command_line.parse(Arguments, arguments, "python report.py")
-    for run in chosen.runs:
-        read_config(run)
+    chosen.check()
     report = make(chosen.runs, chosen.all_reached)
     for sentence in report.observations.damage:
         print(sentence, file=sys.stderr)
     Console().print(table(report))
     for verdict in report.verdicts:
         if verdict.status == FAILED:
-            print(f"FAILED: {verdict.declared.claim}\n  first: {verdict.details}\n  reproduce: {verdict.reproduce}")
+            print(f"FAILED: {verdict.declared.claim}\n  first: {verdict.details}")
+            if verdict.reproduce:
+                print(f"  reproduce: {verdict.reproduce}")
     print(report.summary())
     if chosen.html:
         import report_page  # only now: it draws, which takes a second to load
@@ -108,7 +119,10 @@ def main(arguments: Sequence[str]) -> None:
 def make(runs: Sequence[Path], all_reached: bool = False) -> Report:
     """Join the declared properties with what the runs' processes saw."""
     observations = properties.observe(run / PROPERTIES for run in runs)
-    verdicts = [_verdict(declared, observations, all_reached) for declared in properties.declared()]
+    declared = properties.declared()
+    unknown = sorted(observations.seen.keys() - {one.claim for one in declared})
+    observations.damage += [f"not declared here, and left out: {claim}" for claim in unknown]
+    verdicts = [_verdict(one, observations, all_reached) for one in declared]
     return Report(tuple(runs), verdicts, observations)
 
 

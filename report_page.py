@@ -18,15 +18,16 @@ _CLASSES = {PASSED: "passed", FAILED: "failed", NEVER: "never"}
 _MOST_EVENTS = 200  # shown of one run; the file holds all
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d2129; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+h1 { font-size: 1.5rem; } h1, h2, td, pre { overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid #e3e6ea; }
 .small { color: #5c6470; font-size: .87em; }
-.status { white-space: nowrap; font-weight: 600; }
+.status { font-weight: 600; } .status, .short, th { white-space: nowrap; }
 .passed .status { color: #18794e; } .failed .status { color: #c62a2f; } .never .status { color: #8f6a00; }
 code, pre { font: 13px ui-monospace, monospace; }
 pre { background: #f6f7f9; padding: .6rem; overflow-x: auto; white-space: pre-wrap; }
-svg { max-width: 100%; height: auto; }
+svg { width: 100%; height: auto; }
+.settings { width: auto; } .settings td:first-child { padding-right: 2rem; }
 """
 
 
@@ -56,11 +57,12 @@ def _row(verdict: Verdict) -> str:
     one = verdict.declared
     failure = ""
     if verdict.status == FAILED:
-        failure = f"<pre>first failure: {html.escape(str(verdict.details))}\n{html.escape(verdict.reproduce)}</pre>"
+        text = f"first failure: {verdict.details}\n{verdict.reproduce}".rstrip()
+        failure = f"<pre>{html.escape(text)}</pre>"
     return (
         f"<tr class='{_CLASSES[verdict.status]}'><td class='status'>{verdict.status}</td>"
         f"<td>{html.escape(one.claim)}<div class='small'>{html.escape(one.meaning)}</div>{failure}</td>"
-        f"<td>{one.kind}</td><td class='small'>{html.escape(one.situation)}: {html.escape(one.reached_by)}</td></tr>"
+        f"<td class='short'>{one.kind}</td><td class='small'>{html.escape(one.situation)}: {html.escape(one.reached_by)}</td></tr>"
     )
 
 
@@ -70,7 +72,7 @@ def _run(run: Path) -> list[str]:
     events = ledger.events()
     name = html.escape(str(run))
     if not lines:
-        return [f"<h2>{name}</h2><p>No update is committed yet.</p>", _settings(config)]
+        return [f"<h2>{name}</h2><p>No update is committed yet.</p>", _time_line(events), _settings(config)]
     return [f"<h2>Learning curve of {name}</h2>", _curve(lines, events), _time_line(events), _settings(config)]
 
 
@@ -82,9 +84,8 @@ def _curve(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> str:
         minutes = [line["wall_time_s"] / 60 for line in lines]
         axes.plot(minutes, [line["reward_mean"] for line in lines], ".", color="#b9c4d0", label="mean of the batch")
         axes.plot(minutes, [line["reward_mean_100"] for line in lines], color="#1f6feb", label="mean of the last 100")
-        low = min(line["reward_mean"] for line in lines) - 0.5
-        at = [event["wall_time_s"] / 60 for event in events]
-        axes.plot(at, [low] * len(at), "|", color="#c62a2f", markersize=12, label="fault or recovery")
+        at, foot = [event["wall_time_s"] / 60 for event in events], axes.get_xaxis_transform()
+        axes.plot(at, [0.03] * len(at), "|", color="#c62a2f", markersize=12, label="fault or recovery", transform=foot)
         axes.set(xlabel="minutes", ylabel="reward of a rollout")
         axes.legend(frameon=False, loc="upper left")
         axes.spines[["top", "right"]].set_visible(False)
@@ -96,16 +97,16 @@ def _curve(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> str:
 
 def _time_line(events: list[dict[str, Any]]) -> str:
     rows = [
-        f"<tr><td class='status'>{event['wall_time_s'] / 60:.1f} min</td><td>after update {event['update']}</td>"
+        f"<tr><td class='status'>{event['wall_time_s'] / 60:.1f} min</td><td class='short'>after update {event['update']}</td>"
         f"<td>{html.escape(event['event'])}</td></tr>"
         for event in events[-_MOST_EVENTS:]
     ]
     shown = f" (the last {_MOST_EVENTS} of {len(events)})" if len(events) > _MOST_EVENTS else ""
-    body = f"<table id='events'><tbody>{''.join(rows)}</tbody></table>" if rows else "<p>Nothing went wrong.</p>"
+    body = f"<table class='events'><tbody>{''.join(rows)}</tbody></table>" if rows else "<p>Nothing went wrong.</p>"
     return f"<h2>Faults and recoveries{shown}</h2>{body}"
 
 
 def _settings(config: dict[str, Any]) -> str:
     pairs = {**config["settings"], **config["versions"], "python": config["python"]}
     rows = [f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>" for name, value in pairs.items()]
-    return f"<h2>Settings and versions</h2><table id='settings'><tbody>{''.join(rows)}</tbody></table>"
+    return f"<h2>Settings and versions</h2><table class='settings'><tbody>{''.join(rows)}</tbody></table>"
