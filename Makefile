@@ -1,7 +1,7 @@
 # make train    set up, and train until Ctrl-C          make train ARGS=--resume    go on
 # make test     set up, and run the quick tests         make test-all               all of them
 # make check    what the code must look like            make docs                   pages made from the code
-# make clean    forget the environment
+# make chaos    play the Antithesis platform (needs Docker)   make clean              forget the environment
 PYTHON ?= python3
 VENV := .venv
 ARGS ?=
@@ -12,7 +12,7 @@ made_from = $(shell { $(PYTHON) --version; pwd; cat $(1); } | sha256sum | cut -c
 RUN_STAMP := $(VENV)/made-for-running-$(call made_from,requirements.txt)
 DEV_STAMP := $(VENV)/made-for-testing-$(call made_from,requirements.txt requirements-dev.txt)
 
-.PHONY: train test test-all check format docs clean
+.PHONY: train test test-all check format docs chaos clean
 train: $(RUN_STAMP)
 	$(VENV)/bin/python driver.py --batch-size=10 $(ARGS)
 
@@ -31,6 +31,9 @@ format: $(DEV_STAMP)
 
 docs: $(RUN_STAMP)
 	$(VENV)/bin/python properties.py > docs/properties.md
+
+chaos: $(RUN_STAMP)
+	$(VENV)/bin/python workload/local_antithesis.py --minutes 10 $(ARGS)
 
 clean:
 	rm -rf $(VENV)

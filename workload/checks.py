@@ -4,6 +4,8 @@ The files of the test template (workload/template) call these by name; the tests
 from the SDK's randomness at the moment it is needed, so that the platform can steer it.
 """
 
+import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from workload.disturbance import disturb_an_actor
 BEGIN_TIMEOUT_S = 300.0
 ADVANCE_TIMEOUT_S = 300.0  # the cluster may be down when faults stop: time to find together again, and for two updates
 SAMPLE, SAMPLE_TIMEOUT_S = 3, 120.0
+QUIET_S, QUIET_ONE_IN = 120, 8
 _LOOK_EVERY_S = 1.0
 
 
@@ -39,6 +42,18 @@ def training_advances(run: Path) -> str:
     last = _wait_for_update(run, before + 2, ADVANCE_TIMEOUT_S)
     invariants.training_advances(last >= before + 2, {"update": last})
     return f"training advanced from update {before} to {last}"
+
+
+def recovers_in_quiet(run: Path) -> str:
+    """Now and then, ask for a period without faults, and wait for one more update in it."""
+    stop_faults = os.environ.get("ANTITHESIS_STOP_FAULTS")
+    if not stop_faults or random_choice(list(range(QUIET_ONE_IN))):
+        return "no quiet period was asked for"
+    subprocess.run([stop_faults, str(QUIET_S)], check=True, timeout=30.0, stdout=subprocess.DEVNULL)
+    before = Ledger(run).last_update
+    last = _wait_for_update(run, before + 1, QUIET_S)
+    invariants.training_advances(last > before, {"update": last})
+    return f"in a quiet period, training advanced from update {before} to {last}"
 
 
 def disturb_actor(run: Path) -> str:

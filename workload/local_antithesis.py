@@ -9,10 +9,10 @@ It runs the very files that the platform would run. Once setup is complete, the 
 packets dropped or delayed, as the seed draws it; a command may ask for a quiet period. At last faults stop, and the
 `eventually_` and `finally_` commands run. It ends with the report on all properties and with the line that repeats it.
 
-What it is not: the platform explores many histories and can repeat one exactly. Here the seed repeats the faults and the
-order of commands, not the instants at which they meet.
+What it is not: the platform explores many histories and can repeat one exactly. Here the seed repeats the faults and
+the order of commands, not the instants at which they meet.
 
-Exit codes: 0 done, 1 a command or a property failed or a container ended by itself, 2 bad input, 130 and 143 interrupted.
+Exit codes: 0 done, 1 a command or property failed or a container ended by itself, 2 bad input, 130 and 143 interrupted.
 """
 
 import contextlib
@@ -41,12 +41,12 @@ from exits import BadInput, Differs
 from interrupts import Interrupts
 from workload import container_faults
 from workload.container_faults import ContainerFault
-from workload.containers import ComposeCluster, DockerFailed, docker, expect_engine, exit_code
+from workload.containers import ComposeCluster, DockerFailed, docker, exit_code, expect_engine
 
-TRAINER, RUN = "trainer", "/runs/pong"
+TRAINER, RUN = "pong-trainer", "/runs/pong"
 TEMPLATE = "/opt/antithesis/test/v1/pong"
 QUIET_REQUEST = "/tmp/quiet-until"  # in the trainer: until when a command asked for no faults, seconds since the epoch
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S = 1.0
 _SETUP_TIMEOUT_S = 180.0
 _COMMAND_TIMEOUT_S = 600.0
 _COMMANDS_AT_ONCE = 3
@@ -69,6 +69,9 @@ class Arguments:
     override: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = ()
     """Compose files over the project's own."""
 
+    stop_at_failure: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Go to the report as soon as a command or a property has failed."""
+
     def check(self) -> None:
         """Raise BadInput for a value that cannot be used."""
         if not 0.0 < self.minutes < float("inf"):
@@ -86,7 +89,7 @@ def main(arguments: Sequence[str]) -> None:
     interrupts = Interrupts()
     cluster = ComposeCluster(chosen.override)
     with _standing(cluster):
-        platform = Platform(cluster, chosen.seed, interrupts.check)
+        platform = Platform(cluster, chosen.seed, chosen.stop_at_failure, interrupts.check)
         interrupts.defer()
         platform.play(chosen.minutes * 60.0)
         made = _bring_report(cluster, chosen.out)
@@ -99,7 +102,10 @@ def main(arguments: Sequence[str]) -> None:
 class Platform:
     """Runs the test template's commands and injects faults."""
 
-    def __init__(self, cluster: ComposeCluster, seed: int, check_interrupt: Callable[[], None]) -> None:
+    def __init__(
+        self, cluster: ComposeCluster, seed: int, stop_at_failure: bool, check_interrupt: Callable[[], None]
+    ) -> None:
+        self._cluster, self._stop_at_failure = cluster, stop_at_failure
         self._names, self._network = cluster.names(), cluster.network()
         self._schedule = container_faults.draw(seed, self._names, container_faults.kinds_here())
         self._dice = random.Random(f"commands of {seed}")
@@ -122,6 +128,8 @@ class Platform:
             self._disturb(duration_s)
         finally:
             self._end_faults()
+        if self._is_enough():
+            return
         self._end_commands()
         for kind in ("eventually_", "finally_"):
             for name in self._of_kind(kind):
@@ -134,18 +142,23 @@ class Platform:
         fault = next(self._schedule)
         next_fault = time.monotonic() + fault.gap_s
         next_command = time.monotonic()
-        while (now := time.monotonic()) < end:
+        while (now := time.monotonic()) < end and not self._is_enough():
             self._check_interrupt()
             self._settle(now)
             if now >= next_command and len(self._commands) < _COMMANDS_AT_ONCE:
                 self._start(self._dice.choice(self._of_kind("parallel_driver_", "anytime_")))
                 next_command = now + self._dice.uniform(*_COMMAND_GAP_S)
-            if now >= next_fault and len(self._ends) < _FAULTS_AT_ONCE and fault.target not in self._ends:
-                if not self._is_quiet():
-                    self._inject(fault, now)
+            if self._is_quiet():
+                self._end_faults()
+            elif now >= next_fault and len(self._ends) < _FAULTS_AT_ONCE and fault.target not in self._ends:
+                self._inject(fault, now)
                 fault = next(self._schedule)
                 next_fault = now + fault.gap_s
             time.sleep(_LOOK_EVERY_S)  # what happens next is drawn by the clock: there is nothing to wait on
+
+    def _is_enough(self) -> bool:
+        """Whether a failure is known, and one is all that is wanted."""
+        return self._stop_at_failure and bool(self.failures or "property failed" in self._cluster.logs(TRAINER))
 
     # ---- faults ----
 

@@ -1,0 +1,191 @@
+"""A cluster in containers for tests: docker-compose.yaml under a name of its own, faults, and what came of them.
+
+    with Containers("raypongtest") as cluster:
+        cluster.up()
+        cluster.kill("worker-1"); cluster.start("worker-1")
+
+The project, its containers, network, volume and images carry the name, so that it runs beside a user's own, and is
+removed with all that it made however the test ends.
+"""
+
+import functools
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+COMPOSE_FILE = ROOT / "docker-compose.yaml"
+RUN = "/runs/pong"
+_COMMAND_TIMEOUT_S = 120.0
+_BUILD_TIMEOUT_S = 900.0
+
+
+@functools.cache
+def why_not() -> str:
+    """Why containers cannot be used here; empty if they can."""
+    if shutil.which("docker") is None:
+        return "there is no docker command"
+    for command, what in (("info", "no Docker engine answers"), ("compose version", "Docker has no Compose 2")):
+        if subprocess.run(["docker", *command.split()], capture_output=True, timeout=_COMMAND_TIMEOUT_S).returncode:
+            return what
+    return ""
+
+
+class Containers:
+    """One Compose project. `arguments` replace those of the driver."""
+
+    def __init__(self, name: str, arguments: list[str] | None = None) -> None:
+        self.name = name
+        self._folder = Path(tempfile.mkdtemp(prefix=name))
+        self._override = self._folder / "override.yaml"
+        self._override.write_text(yaml.safe_dump(self._overriding(arguments)))
+
+    def __enter__(self) -> "Containers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.down()
+        finally:
+            shutil.rmtree(self._folder)
+
+    # ---- the project ----
+
+    def up(self) -> None:
+        """Build, start, and return when all containers have been started."""
+        self._compose("build", "--quiet", timeout_s=_BUILD_TIMEOUT_S)
+        self._compose("up", "--detach", "--no-build", timeout_s=240.0)
+
+    def stop(self) -> None:
+        """Stop all containers, and keep them."""
+        self._compose("stop")
+
+    def down(self) -> None:
+        """Remove containers, network, volume and images."""
+        for container in self._docker("ps", "--quiet", "--filter", "status=paused", *self._of_project()).split():
+            self._docker("unpause", container)
+        self._compose("down", "--volumes", "--timeout", "5", "--rmi", "all")
+
+    def forget(self) -> None:
+        """`down --volumes`, as a user would."""
+        self._compose("down", "--volumes")
+
+    def volumes(self) -> list[str]:
+        """The project's volumes."""
+        return self._docker("volume", "ls", "--quiet", *self._of_project()).split()
+
+    def logs(self, service: str = "") -> str:
+        """What containers have written."""
+        return self._compose("logs", "--no-color", *([service] if service else []))
+
+    # ---- faults ----
+
+    def container(self, service: str) -> str:
+        """A service's container."""
+        return f"{self.name}-{service}"
+
+    def kill(self, service: str) -> None:
+        """Kill a container's processes, all at once."""
+        self._docker("kill", self.container(service))
+
+    def start(self, service: str) -> None:
+        """Start a container again."""
+        self._docker("start", self.container(service))
+
+    def pause(self, service: str) -> None:
+        """Freeze a container's processes."""
+        self._docker("pause", self.container(service))
+
+    def unpause(self, service: str) -> None:
+        """Thaw them."""
+        self._docker("unpause", self.container(service))
+
+    def disconnect(self, service: str) -> None:
+        """Cut a container off from the others."""
+        self._docker("network", "disconnect", f"{self.name}_default", self.container(service))
+
+    def connect(self, service: str, address: str = "") -> None:
+        """Rejoin a container, with another address if one is named."""
+        at = ["--ip", address] if address else []
+        self._docker("network", "connect", *at, f"{self.name}_default", self.container(service))
+
+    # ---- what came of it ----
+
+    def address(self, service: str) -> str:
+        """A container's address."""
+        return self._inspect(service, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+
+    def health(self, service: str) -> str:
+        """starting, healthy or unhealthy."""
+        return self._inspect(service, "{{.State.Health.Status}}")
+
+    def status(self, service: str) -> str:
+        """running, paused, exited..."""
+        return self._inspect(service, "{{.State.Status}}")
+
+    def exit_code(self, service: str) -> int:
+        """With what a container that is not running ended."""
+        return int(self._inspect(service, "{{.State.ExitCode}}"))
+
+    def digests(self) -> dict[int, str]:
+        """The run's ledger: each update's digest."""
+        command = ["docker", "exec", self.container("trainer"), "cat", f"{RUN}/metrics.jsonl"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S)
+        lines = [json.loads(line) for line in done.stdout.splitlines(keepends=True) if line.endswith("\n")]
+        assert [line["update"] for line in lines] == list(range(1, len(lines) + 1)), "the ledger has gaps"
+        return {line["update"]: line["weights_digest"] for line in lines}
+
+    def wait_for_update(self, update: int, timeout_s: float) -> dict[int, str]:
+        """The ledger, once it holds an update."""
+        self.wait(lambda: len(self.digests()) >= update, f"update {update}", timeout_s)
+        return self.digests()
+
+    def wait(self, holds: Callable[[], bool], what: str, timeout_s: float) -> float:
+        """Wait until something holds, and return how long that took; fail with the logs' ends otherwise."""
+        began = time.monotonic()
+        while not holds():
+            if time.monotonic() - began > timeout_s:
+                logs = self._compose("logs", "--no-color", "--tail", "25")
+                raise AssertionError(f"{what} did not come within {timeout_s:.0f} s. The logs end in:\n{logs}")
+            time.sleep(1.0)
+        return time.monotonic() - began
+
+    # ---- how ----
+
+    def _overriding(self, arguments: list[str] | None) -> dict[str, Any]:
+        """What the project must have of its own: each name that the compose file fixes."""
+        services = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
+        override = {}
+        for service, settings in services.items():
+            command = [f"--head={self.name}-head" if "--head=" in word else word for word in settings["command"]]
+            if arguments and "--" in command:
+                command = [*command[: command.index("--") + 1], *arguments]
+            name = f"{self.name}-{service}"
+            image = settings["image"].replace("ray-pong", self.name)
+            override[service] = {"container_name": name, "hostname": name, "image": image, "command": command}
+        return {"services": override}
+
+    def _of_project(self) -> list[str]:
+        return ["--filter", f"label=com.docker.compose.project={self.name}"]
+
+    def _inspect(self, service: str, template: str) -> str:
+        return self._docker("inspect", "--format", template, self.container(service)).strip()
+
+    def _compose(self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
+        files = ["--file", str(COMPOSE_FILE), "--file", str(self._override)]
+        return self._docker("compose", "--project-name", self.name, *files, *arguments, timeout_s=timeout_s)
+
+    def _docker(self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
+        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=timeout_s)
+        assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
+        return done.stdout

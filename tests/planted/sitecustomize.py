@@ -1,0 +1,126 @@
+"""Plants a bug in a container's Python, named by PLANTED_BUG: Python imports this file by itself when it starts.
+
+Each bug begins with update 3, so that the cluster stands and setup is complete before it shows. The product knows
+nothing of them: a module is patched just after it was imported.
+"""
+
+import importlib.abc
+import importlib.util
+import os
+import sys
+
+BEGINS_AT = 3
+
+
+def count_a_rollout_twice(pool):
+    run = pool.Pool.run
+
+    def counting_twice(self, method, shared, keys):
+        for number, (key, value) in enumerate(run(self, method, shared, keys)):
+            yield key, value
+            if number == 0 and key[0] >= BEGINS_AT:
+                yield key, value
+
+    pool.Pool.run = counting_twice
+
+
+def play_with_stale_weights(pool):
+    run = pool.Pool.run
+    first = {}
+
+    def with_stale_weights(self, method, shared, keys):
+        keys = list(keys)
+        first.setdefault("weights", shared)
+        yield from run(self, method, first["weights"] if keys[0][0] >= BEGINS_AT else shared, keys)
+
+    pool.Pool.run = with_stale_weights
+
+
+def take_too_large_steps(policy):
+    rmsprop = policy.rmsprop
+    calls = []
+
+    def too_large(weights, cache, gradient, learning_rate, decay_rate):
+        calls.append(1)
+        return rmsprop(weights, cache, gradient, learning_rate * (100 if len(calls) >= BEGINS_AT else 1), decay_rate)
+
+    policy.rmsprop = too_large
+
+
+def lose_the_optimizer_state(checkpoints):
+    load = checkpoints.Checkpoints.load
+
+    def without_cache(self, update, like, *more):
+        state = load(self, update, like, *more)
+        return type(state)(state.update, state.weights, like.cache)
+
+    checkpoints.Checkpoints.load = without_cache
+
+
+def draw_sticky_actions_from_the_clock(game):
+    reset = game.Pong.reset
+
+    def from_the_clock(self, *, seed=None, options=None):
+        outcome = reset(self, seed=seed, options=options)
+        if (options or {}).get("update", 0) >= BEGINS_AT:
+            self._sticky = iter(lambda: int.from_bytes(os.urandom(4)) / 2**32, None)
+        return outcome
+
+    game.Pong.reset = from_the_clock
+
+
+def write_a_line_twice(ledger):
+    commit = ledger.Ledger.commit
+
+    def twice(self, metrics, rollouts):
+        commit(self, metrics, rollouts)
+        if metrics["update"] >= BEGINS_AT:
+            ledger.durable.append(self._directory / ledger.METRICS, ledger._encode(metrics))
+
+    ledger.Ledger.commit = twice
+
+
+def forget_the_score(game):
+    score = game.Pong.score
+
+    def forgetful(self):
+        points = score(self)
+        return points if max(points) < 10 else (0, 0)
+
+    game.Pong.score = forgetful
+
+
+BUGS = {
+    "rollout-twice": ("pool", count_a_rollout_twice),
+    "stale-weights": ("pool", play_with_stale_weights),
+    "large-steps": ("policy", take_too_large_steps),
+    "lost-optimizer-state": ("checkpoints", lose_the_optimizer_state),
+    "clock-for-dice": ("game", draw_sticky_actions_from_the_clock),
+    "line-twice": ("ledger", write_a_line_twice),
+    "forgotten-score": ("game", forget_the_score),
+}
+
+
+class _Planter(importlib.abc.MetaPathFinder):
+    """Patches one module just after it was executed."""
+
+    def __init__(self, name, plant):
+        self._name, self._plant = name, plant
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def and_plant(module):
+            execute(module)
+            self._plant(module)
+
+        spec.loader.exec_module = and_plant
+        return spec
+
+
+if os.environ.get("PLANTED_BUG"):
+    sys.meta_path.insert(0, _Planter(*BUGS[os.environ["PLANTED_BUG"]]))

@@ -1,0 +1,90 @@
+"""How each fault is brought about. What it met is returned in a few words.
+
+injector = Injector(cluster)
+print(injector.strike(fault, training))
+injector.thaw()                             every now and then
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from workload.fault_schedule import ACTOR_FAULTS, Fault, Kind
+from workload.local_cluster import LocalCluster, failing_rpcs, send
+from workload.training import Training
+
+
+class Injector:
+    """Strikes at a cluster and the driver that trains on it."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self._cluster = cluster
+
+    def can_strike(self, fault: Fault, training: Training) -> bool:
+        """Whether the fault's target is there by now."""
+        if fault.kind in ACTOR_FAULTS:
+            return bool(self._targets(fault))
+        if fault.kind is Kind.LEDGER_TORN:
+            return training.has_ledger()
+        return fault.kind is not Kind.CHECKPOINT_TORN or training.has_checkpoint()
+
+    def strike(self, fault: Fault, training: Training) -> str:
+        """Do it, and say to what."""
+        how: dict[Kind, Callable[[], str]] = {
+            Kind.ACTOR_KILLED: lambda: f"process {self._signal_actor(fault, signal.SIGKILL)}",
+            Kind.ACTOR_FROZEN: lambda: f"process {self._signal_actor(fault, signal.SIGSTOP)}",
+            Kind.ACTOR_FROZEN_A_WHILE: lambda: self._freeze_a_while(fault),
+            Kind.NODE_KILLED: lambda: self._kill_node(fault),
+            Kind.NODE_ADDED: lambda: f"raylet {self._cluster.add_node()}",
+            Kind.NODE_ADDED_FAILING: lambda: self._add_failing_node(fault),
+            Kind.DRIVER_KILLED: lambda: _restart(training, fault),
+            Kind.DRIVER_RESUMED_FAILING: lambda: _restart(training, fault, fails_rpcs=True),
+            Kind.CHECKPOINT_TORN: lambda: _restart(training, fault, lambda: _tear_checkpoint(training, fault)),
+            Kind.LEDGER_TORN: lambda: _restart(training, fault, lambda: training.tear_ledger(fault.torn_at)),
+        }
+        return how[fault.kind]()
+
+    def _targets(self, fault: Fault) -> list[int]:
+        """Actors: one to be frozen for a while is one that plays, as what it was doing is to come late."""
+        return self._cluster.actors(playing=fault.kind is Kind.ACTOR_FROZEN_A_WHILE)
+
+    def _signal_actor(self, fault: Fault, number: int) -> int:
+        """Send a signal to an actor, and return its process; 0 if the last one was gone before it."""
+        targets = self._targets(fault)
+        process = targets[fault.rank % len(targets)] if targets else 0
+        return process if process and send(process, number) else 0
+
+    def _freeze_a_while(self, fault: Fault) -> str:
+        process = self._signal_actor(fault, signal.SIGSTOP)
+        if process:  # on time, whatever this thread waits for by then
+            thaw = threading.Timer(fault.frozen_s, send, (process, signal.SIGCONT))
+            thaw.daemon = True
+            thaw.start()
+        return f"process {process}, for {fault.frozen_s:.1f} s"
+
+    def _kill_node(self, fault: Fault) -> str:
+        raylet = self._cluster.kill_node(fault.rank, fault.spares_workers)
+        return f"raylet {raylet}" + ("" if fault.spares_workers else " and its workers")
+
+    def _add_failing_node(self, fault: Fault) -> str:
+        return f"raylet {self._cluster.add_node(fault.failing_percent)}, {_percent(fault)}"
+
+
+def _restart(
+    training: Training, fault: Fault, meanwhile: Callable[[], str] | None = None, fails_rpcs: bool = False
+) -> str:
+    told = [f"process {training.kill()}", f"away {fault.away_s:.1f} s"]
+    if meanwhile:
+        told.append(meanwhile())
+    time.sleep(fault.away_s)
+    training.start(failing_rpcs(fault.failing_percent) if fails_rpcs else None)
+    return ", ".join(told + ([_percent(fault)] if fails_rpcs else []))
+
+
+def _tear_checkpoint(training: Training, fault: Fault) -> str:
+    return training.tear_checkpoint(fault.rank, fault.torn_at, fault.cuts)
+
+
+def _percent(fault: Fault) -> str:
+    return f"{'+'.join(map(str, fault.failing_percent))} % of RPCs fail"

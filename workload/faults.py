@@ -1,0 +1,380 @@
+"""Training under real faults: whatever is killed, frozen or torn, it must end in the digest of a run without faults.
+
+    python workload/faults.py                               30 faults, some minutes
+    python workload/faults.py --faults 500 --seed 7         the same faults for the same seed
+    python workload/faults.py --faults 500 --minutes 30     as many of them as 30 minutes hold
+
+A cluster of three nodes is started on this machine, as processes of Ray's own. `driver.py` trains on it, again and
+again from the beginning, while actors, nodes and the driver itself are killed, frozen, torn and brought back at a drawn
+pace. Every update that it commits is compared at once with that of a run without Ray and without faults; every
+training's ledger must hold each update once. What each fault does: docs/faults.md.
+
+Exit codes: 0 every digest is equal, 1 a digest differs, a property failed or training came to a halt, 2 bad input,
+3 the local cluster could not be started, 130 and 143 interrupted.
+"""
+
+import math
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a program finds its folder's modules, not ours
+
+import command_line
+import exits
+import learning
+import report
+import rollout
+import state as states
+from exits import BadInput, Differs, PropertyFailed
+from game import Pong
+from interrupts import Interrupts
+from ledger import Entry, Ledger, first_difference, irregularities
+from settings import Settings
+from workload.fault_injection import Injector
+from workload.fault_schedule import DRIVER_KILLS, NODES_AT_FIRST, ROLLOUT_TIMEOUT_S, Fault, Kind, draw
+from workload.local_cluster import LocalCluster
+from workload.training import Commit, Training
+
+_LOOK_EVERY_S = 0.05
+_HALT_S = 240.0  # longer than all that the driver waits for in its turn: an actor's start, a node
+_MOST_ENDS = 20  # of drivers that end by themselves, before that is taken for the rule
+
+# Small and weak, so that a game is short and stays short: there is much to break in little time.
+_TRAINING = Settings(
+    batch_size=4,
+    hidden_units=16,
+    learning_rate=1e-4,
+    checkpoint_every=3,
+    rollout_timeout_s=ROLLOUT_TIMEOUT_S,
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train under faults, and compare every digest with a run without them."""
+
+    faults: Annotated[int, tyro.conf.arg(metavar="N")] = 30
+    """How many faults."""
+    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
+    """Decides every fault, and the training."""
+    updates: Annotated[int, tyro.conf.arg(metavar="U")] = 40
+    """Updates of a training. It is begun anew until the faults are used up."""
+    minutes: Annotated[float | None, tyro.conf.arg(metavar="M")] = None
+    """Stop with the faults after M minutes, however many are left."""
+    run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where the trainings and the drivers' logs are kept; without it, runs/faults-<seed>-<time>."""
+
+    def check(self) -> None:
+        """Raise BadInput for values that cannot be used."""
+        for name in ("faults", "updates"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"--{name} must be a whole number from 1, not {getattr(self, name)}.")
+        if self.minutes is not None and not 0.0 < self.minutes < math.inf:
+            raise BadInput(f"--minutes must be a finite number above 0, not {self.minutes}.")
+        replace(_TRAINING, seed=self.seed).check()
+        if self.run_dir and self.run_dir.exists() and (not self.run_dir.is_dir() or any(self.run_dir.iterdir())):
+            raise BadInput(f"{self.run_dir} is in use: choose another --run-dir.")
+
+    @property
+    def directory(self) -> Path:
+        """The folder of the trainings."""
+        return (self.run_dir or Path("runs") / f"faults-{self.seed}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+
+    def command(self) -> str:
+        """The command that repeats this."""
+        values = {"faults": self.faults, "seed": self.seed, "updates": self.updates}
+        return shlex.join(["python", "workload/faults.py", *(f"--{name}={value}" for name, value in values.items())])
+
+
+@dataclass
+class Outcome:
+    """What became of one fault."""
+
+    fault: Fault
+    survived: bool = False  # an update was committed after it
+    redone: int = 0  # updates computed again after this kill of the driver
+    lost_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """Between two updates that are new to the ledger."""
+
+    seconds: float
+    outcomes: list[Outcome]  # of the faults in it
+    blamed: list[Outcome]  # of those, or else of the fault before
+    begins_training: bool
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Compute the digests without faults, then train under faults. Raises Differs, PropertyFailed, ClusterLost."""
+    chosen = command_line.parse(Arguments, arguments, "python workload/faults.py")
+    chosen.check()
+    interrupts = Interrupts()
+    settings = replace(_TRAINING, seed=chosen.seed, updates=chosen.updates, run_dir=chosen.directory)
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    _say(f"trainings and drivers' logs: {settings.directory}")
+    reference = compute_without_faults(settings)
+    with LocalCluster(NODES_AT_FIRST) as cluster:
+        interrupts.install()  # Ray put handlers of its own
+        workload = Workload(cluster, settings, reference, chosen.minutes)
+        try:
+            workload.run(draw(chosen.seed, chosen.faults))
+        except (Differs, PropertyFailed) as end:
+            end.args = (f"{end} Repeat with: {chosen.command()}",)
+            raise
+        finally:
+            workload.print_table()
+    _say(f"digests equal: {workload.verdict()} Repeat with: {chosen.command()}")
+
+
+def compute_without_faults(settings: Settings) -> dict[int, Entry]:
+    """What the ledger must hold, by update: computed here, one rollout after the other, without Ray."""
+    state, game, entries = states.initial(settings), Pong(), {}
+    while state.update < (settings.updates or 0):
+        batch = learning.Batch(settings, state)
+        for update, index in batch.keys:
+            batch.add(*rollout.compute_gradient(game, state.weights, settings.seed, update, index, settings.discount))
+        state = learning.step(settings, state, batch.gradient())
+        entries[state.update] = Entry(state.digests(), {record.index: vars(record) for record in batch.records})
+        if state.update % 10 == 0:
+            _say(f"without faults: update {state.update} of {settings.updates}, digest {state.digest()[:12]}")
+    return entries
+
+
+class Workload:
+    """Trainings one after the other, the faults that strike them, and what became of both."""
+
+    def __init__(
+        self, cluster: LocalCluster, settings: Settings, reference: dict[int, Entry], minutes: float | None
+    ) -> None:
+        self._cluster, self._settings, self._reference = cluster, settings, reference
+        self._injector = Injector(cluster)
+        self._began = time.monotonic()
+        self._faults_until = self._began + 60.0 * (minutes or math.inf)
+        self._trainings: list[Training] = []
+        self._completed = 0
+        self._accounts = Accounts()
+        self._last_sign = self._began  # of life: a commit, or a fault
+        self._driver_ends = 0
+
+    # ---- the course of it ----
+
+    def run(self, faults: Sequence[Fault]) -> None:
+        """Train until all faults have struck, and the training that the last of them struck is complete."""
+        self._next_training()
+        for fault in faults:
+            before = self._accounts.updates
+            if fault.waits_for_update:
+                self._wait_for(lambda seen=before: self._accounts.updates > seen, "a new update")
+            self._let_pass(fault.delay_s)
+            self._wait_for(lambda what=fault: self._injector.can_strike(what, self._training), "something to strike at")
+            if time.monotonic() > self._faults_until:
+                break
+            self._strike(fault, len(faults))
+            self._let_pass(fault.rest_s)
+        while self._cluster.node_count < NODES_AT_FIRST:  # not a fault: the last one may have taken the last node
+            self._cluster.add_node()
+        completed = self._completed
+        self._wait_for(lambda: self._completed > completed, "the end of the training")
+        self._check_properties()
+
+    def _strike(self, fault: Fault, count: int) -> None:
+        self._accounts.struck(fault)
+        self._last_sign = time.monotonic()
+        met = self._injector.strike(fault, self._training)
+        where = f"training {len(self._trainings)}, after update {self._training.last_update}"
+        self._tell(f"fault {fault.number} of {count}: {fault.kind.value} ({met}), {where}")
+
+    def _let_pass(self, seconds: float) -> None:
+        due = time.monotonic() + seconds
+        self._wait_for(lambda: time.monotonic() >= due, "time to pass")
+
+    def _wait_for(self, holds: Callable[[], bool], what: str) -> None:
+        """Look after everything until something holds. Raises PropertyFailed when training has come to a halt."""
+        while not holds():
+            time.sleep(_LOOK_EVERY_S)
+            exit_code = self._training.exit_code()  # asked before its last commits are taken in
+            for commit in self._training.new_commits():
+                self._take_in(commit)
+            if exit_code is not None:
+                self._driver_ended(exit_code)
+            if time.monotonic() - self._last_sign > _HALT_S:
+                raise PropertyFailed(
+                    f"training {len(self._trainings)} came to a halt: {_HALT_S:g} s without an update, waiting for "
+                    f"{what}; the driver's last words: {self._training.last_words}"
+                )
+
+    def _take_in(self, commit: Commit) -> None:
+        self._last_sign = commit.at_s
+        self._accounts.committed(commit)
+        if not self._reference[commit.update].update["weights_digest"].startswith(commit.digest):
+            raise Differs(f"training {len(self._trainings)} differs: {self._difference(commit.update)}.")
+
+    def _driver_ended(self, exit_code: int) -> None:
+        """Check a training that is complete, and begin the next; go on with one that is not."""
+        last_words = self._training.last_words
+        if exit_code == 1:
+            raise PropertyFailed(f"training {len(self._trainings)} ended with exit code 1: {last_words}")
+        if exit_code == 0:
+            self._check_ledger()
+            self._accounts.completed()
+            self._completed += 1
+            self._tell(f"training {self._completed} is complete: every digest is as without faults")
+            self._next_training()
+            return
+        self._driver_ends += 1
+        self._tell(f"the driver ended by itself with exit code {exit_code}, and is resumed: {last_words}")
+        if self._driver_ends > _MOST_ENDS:
+            raise PropertyFailed(f"the driver ended by itself {self._driver_ends} times, last with: {last_words}")
+        self._training.start()
+
+    @property
+    def _training(self) -> Training:
+        return self._trainings[-1]
+
+    def _next_training(self) -> None:
+        folder = self._settings.directory / f"training-{len(self._trainings) + 1:03d}"
+        self._trainings.append(Training(replace(self._settings, run_dir=folder, address=self._cluster.address)))
+        self._training.start()
+        self._accounts.began()
+
+    # ---- what must hold ----
+
+    def _check_ledger(self) -> None:
+        """Each update once, each rollout once, every digest as without faults. Raises Differs."""
+        directory = self._training.directory
+        ledger = Ledger(directory)
+        if list(ledger.updates) != list(self._reference) or irregularities(directory):
+            raise Differs(
+                f"{directory} does not hold each update once: {irregularities(directory) or 'some are missing'}."
+            )
+        for update in self._reference:
+            difference = first_difference(self._reference[update], ledger.entry(update))
+            if difference:
+                raise Differs(f"{directory}: update {update} differs from the one without faults: {difference}.")
+
+    def _difference(self, update: int) -> str:
+        """What the ledger says of an update whose digest was not as expected, in words."""
+        entry = Ledger(self._training.directory).entry(update)
+        return f"update {update}, {first_difference(self._reference[update], entry) or 'when it was done again'}"
+
+    def _check_properties(self) -> None:
+        """No process of any training saw a property fail. Raises PropertyFailed."""
+        seen = report.make([training.directory for training in self._trainings])
+        _say(seen.summary())
+        for verdict in seen.verdicts:
+            if verdict.status == report.FAILED:
+                raise PropertyFailed(f"property failed: {verdict.declared.claim} ({verdict.details})")
+
+    # ---- what is said ----
+
+    def print_table(self) -> None:
+        """What became of the faults so far."""
+        Console(width=120).print(self._accounts.table())
+
+    def verdict(self) -> str:
+        """The last line's first half."""
+        struck, updates = len(self._accounts.outcomes), self._settings.updates or 0
+        digest = self._reference[updates].update["weights_digest"]
+        return f"{self._completed} trainings of {updates} updates ended in {digest}, under {struck} faults."
+
+    def _tell(self, text: str) -> None:
+        _say(f"{time.monotonic() - self._began:7.1f} s  {text}")
+
+
+@dataclass
+class Outcome:
+    """What became of one fault."""
+
+    fault: Fault
+    survived: bool = False  # a further update was committed, or the training completed
+    redone: int = 0  # updates computed again because of it: those after the checkpoint that was resumed from
+    lost_s: float = 0.0
+
+
+class Accounts:
+    """Which fault cost what. Time counts from one new update to the next."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.updates = 0  # new ones, of all trainings
+        self._since_update: list[Outcome] = []
+        self._last_at = 0.0
+        self._is_first = True
+        self._intervals: list[tuple[float, list[Outcome]]] = []  # seconds, and the faults that are charged
+        self._quiet_s: list[float] = []  # the intervals in which no fault struck
+
+    def began(self) -> None:
+        """A training begins: what it takes to its first update is not compared with what an update takes."""
+        self._last_at, self._is_first = time.monotonic(), True
+
+    def struck(self, fault: Fault) -> None:
+        """A fault struck."""
+        self.outcomes.append(Outcome(fault))
+        self._since_update.append(self.outcomes[-1])
+
+    def committed(self, commit: Commit) -> None:
+        """An update was committed, for the first time or again."""
+        if commit.again:
+            kills = (outcome for outcome in reversed(self.outcomes) if outcome.fault.kind in DRIVER_KILLS)
+            next(kills).redone += 1
+            return
+        self.updates += 1
+        if self._since_update or not self._is_first:
+            self._intervals.append((commit.at_s - self._last_at, self._since_update or self.outcomes[-1:]))
+        if not self._since_update and not self._is_first:
+            self._quiet_s.append(commit.at_s - self._last_at)
+        self._last_at, self._is_first = commit.at_s, False
+        self.completed()
+
+    def completed(self) -> None:
+        """The training went on, or came to its end, after all faults so far."""
+        for outcome in self._since_update:
+            outcome.survived = True
+        self._since_update = []
+
+    def table(self) -> Table:
+        """A row for each kind of fault."""
+        self._charge()
+        table = Table(show_edge=False)
+        for heading in ("fault", "how many", "survived", "updates redone", "time lost", "each"):
+            table.add_column(heading, justify="left" if heading == "fault" else "right")
+        for kind in Kind:
+            self._add_row(table, kind.value, [outcome for outcome in self.outcomes if outcome.fault.kind is kind])
+        table.add_section()
+        self._add_row(table, "all", self.outcomes)
+        return table
+
+    @staticmethod
+    def _add_row(table: Table, name: str, outcomes: list[Outcome]) -> None:
+        lost_s = math.fsum(outcome.lost_s for outcome in outcomes)
+        counts = (len(outcomes), sum(one.survived for one in outcomes), sum(one.redone for one in outcomes))
+        table.add_row(name, *map(str, counts), f"{lost_s:.0f} s", f"{lost_s / max(1, len(outcomes)):.1f} s")
+
+    def _charge(self) -> None:
+        """Charge each interval's excess over the median quiet one to its faults, or to the last one before it."""
+        usual_s = statistics.median(self._quiet_s) if self._quiet_s else 0.0
+        for outcome in self.outcomes:
+            outcome.lost_s = 0.0
+        for seconds, charged in self._intervals:
+            for outcome in charged:
+                outcome.lost_s += (seconds - usual_s) / len(charged)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    exits.run(main)

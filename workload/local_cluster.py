@@ -1,0 +1,180 @@
+"""A Ray cluster of several nodes on this machine, to break: real raylets, real workers, real processes. Linux only.
+
+    with LocalCluster(nodes=2) as cluster:
+        subprocess.run(["python", "driver.py", f"--address={cluster.address}"])
+        cluster.kill_node(0, spares_workers=False)
+        cluster.add_node()
+
+A head without CPUs, to which a driver attaches, and nodes of one CPU each. Everything started here, by Ray or by a
+driver, carries a mark in its environment, by which it is found and killed at the end, frozen or orphaned or not; the
+kernel kills raylets if this process dies. Ray listens on loopback, asks for a token, and keeps its files in a folder
+of its own.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from exits import ClusterLost, Ended
+
+_MARK = "RAY_PONG_LOCAL_CLUSTER"
+_END_TIMEOUT_S = 10.0
+_STORE_BYTES = 100 << 20
+
+
+class LocalCluster:
+    """The head and the nodes. Ranks count from the oldest node or actor that is alive."""
+
+    def __init__(self, nodes: int) -> None:
+        self._mark = secrets.token_hex(8)
+        self._folder = Path(tempfile.mkdtemp(prefix="ray-pong-"))
+        os.environ.update(
+            {
+                _MARK: self._mark,
+                "RAY_TMPDIR": str(self._folder),
+                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's switch for listening on loopback only
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            }
+        )
+        self._nodes: list[Any] = []
+        try:
+            self._start(nodes)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, nodes: int) -> None:
+        from ray.cluster_utils import Cluster  # only now: it reads the environment when it is imported
+
+        try:
+            self._cluster = Cluster()
+            self._cluster.add_node(num_cpus=0, include_dashboard=False, object_store_memory=_STORE_BYTES)
+            for _ in range(nodes):
+                self.add_node()
+        except Ended:
+            raise
+        except Exception as error:  # Ray's errors here have no common kind
+            raise ClusterLost(f"the local cluster could not be started ({type(error).__name__}: {error}).") from error
+
+    @property
+    def address(self) -> str:
+        """Where a driver joins."""
+        return self._cluster.address
+
+    @property
+    def node_count(self) -> int:
+        """How many nodes with a CPU there are."""
+        return len(self._nodes)
+
+    def add_node(self, failing_percent: tuple[int, int, int] | None = None) -> int:
+        """Start a node, and return its raylet's process."""
+        os.environ.update(failing_rpcs(failing_percent))
+        try:
+            node = self._cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
+        finally:
+            for name in failing_rpcs(failing_percent):
+                del os.environ[name]
+        self._nodes.append(node)
+        return _raylet(node)
+
+    def kill_node(self, rank: int, spares_workers: bool) -> int:
+        """Kill a node's raylet, and its workers too, unless they are to notice it. Returns the raylet's process."""
+        node = self._nodes.pop(rank % len(self._nodes))
+        raylet = _raylet(node)
+        children = [process for process in self._processes() if _parent(process) == raylet]
+        self._cluster.remove_node(node, allow_graceful=False)
+        for process in children:
+            if not spares_workers or _is_stopped(process):  # the frozen never notice
+                send(process, signal.SIGKILL)
+        return raylet
+
+    def actors(self, playing: bool = False) -> list[int]:
+        """The processes of the actors that are alive and not frozen, or only of those that play just now, by age."""
+        title = b"ray::PongEnv.compute_gradient" if playing else b"ray::PongEnv"
+        found = [one for one in self._processes() if _command(one).startswith(title) and not _is_stopped(one)]
+        return sorted(found, key=_started)
+
+    def close(self) -> None:
+        """Kill everything that was started here, and delete Ray's files."""
+        deadline = time.monotonic() + _END_TIMEOUT_S
+        while (processes := self._processes()) and time.monotonic() < deadline:
+            for process in processes:
+                send(process, signal.SIGKILL)  # a stopped process dies of it too
+            time.sleep(0.1)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os.environ.pop(_MARK, None)
+
+    def __enter__(self) -> "LocalCluster":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _processes(self) -> list[int]:
+        """What carries this cluster's mark and is not dead. This process does not: it was set after its start."""
+        mark = f"{_MARK}={self._mark}".encode()
+        numbers = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+        return [number for number in numbers if mark in _read(number, "environ")]
+
+
+def failing_rpcs(percent: tuple[int, int, int] | None) -> dict[str, str]:
+    """The environment in which a process of Ray fails so many of all its RPCs, drawn by a generator of its own."""
+    if percent is None:
+        return {}
+    names = ("req_failure_prob", "resp_failure_prob", "in_flight_failure_prob")
+    unlimited = -1
+    every_method = {"num_failures": unlimited, **dict(zip(names, percent, strict=True))}
+    return {"RAY_testing_rpc_failure": json.dumps({"*": every_method})}
+
+
+def send(process: int, number: int) -> bool:
+    """Send a signal. Says whether there was such a process."""
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _raylet(node: Any) -> int:
+    return node.all_processes["raylet"][0].process.pid
+
+
+def _read(process: int, name: str) -> bytes:
+    """A file of /proc; empty for a process that is gone, a zombie, or another user's."""
+    try:
+        return Path(f"/proc/{process}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _command(process: int) -> bytes:
+    return _read(process, "cmdline")
+
+
+def _stat(process: int) -> list[bytes]:
+    """The fields of /proc/PROCESS/stat from the third, the state, on: the second may hold anything."""
+    return _read(process, "stat").rpartition(b")")[2].split()
+
+
+def _is_stopped(process: int) -> bool:
+    return _stat(process)[:1] == [b"T"]
+
+
+def _parent(process: int) -> int:
+    fields = _stat(process)
+    return int(fields[1]) if fields else 0
+
+
+def _started(process: int) -> tuple[int, int]:
+    fields = _stat(process)
+    return (int(fields[19]) if fields else 0, process)

@@ -1,0 +1,287 @@
+"""A container's supervisor: keeps this node of the Ray cluster up and, in the trainer, the driver. Never gives up.
+
+    python -m workload.supervise head --num-cpus 0
+    python -m workload.supervise worker --head pong-head --num-cpus 1
+    python -m workload.supervise trainer --head pong-head --num-cpus 0 --run-dir /runs/pong -- --batch-size=10
+
+What follows `--` goes to driver.py. Whatever fails is started anew inside the container, after a delay that doubles up
+to a limit; the container itself ends on SIGTERM only, with 0, within ten seconds. To follow it, read its log: one line
+on what it saw and what it did. Ray's own logs are in /tmp/ray/session_latest/logs, those from before the last restart
+in /tmp/ray-before.
+
+Ray is started anew when it ended, when this container's address is another one, and when the head does not know this
+node (any more). The driver goes with it, as its place in the cluster is lost. What happens when the driver ends by
+itself depends on its exit code (exits.py):
+
+    0                      the run is complete: nothing more to do
+    1, with a sentence     a property failed: it stays stopped, for somebody to look at
+    2                      bad input: said, and tried again every minute, as a volume or a head may be mended meanwhile
+    4                      the disk refuses: tried again every half minute
+    3 and all others       the cluster is lost, or the process was: soon
+
+Exit code 1 without a sentence is Ray's: it ends the driver's process so when the head is lost.
+
+The trainer tells the platform that setup is complete once this node has joined the cluster and the driver has committed
+an update.
+"""
+
+import argparse
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from workload import health
+from workload.ray_node import HEAD_PORT, RayNode
+
+LOOK_EVERY_S = 1.0
+FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 15.0
+STEADY_S = 30.0  # a node that stood for so long starts again after the first delay
+BAD_INPUT_DELAY_S, DISK_DELAY_S = 60.0, 30.0
+DRIVER_STOP_S = 4.0  # with Ray's three, within the ten seconds that Docker grants
+# What Ray writes when it ends a process, beside one line that says why: addresses of machine code, by the dozen.
+_STACK_OF_RAY = re.compile(r"\s*($|/|\*\*\* |PC: @|@ |\[[^]]*\] logging\.cc)")
+
+
+class Stop(BaseException):
+    """SIGTERM or SIGINT came."""
+
+
+class Delay:
+    """How long to wait before the next try: doubles until it is forgiven."""
+
+    def __init__(self) -> None:
+        self._next_s, self._until = FIRST_DELAY_S, 0.0
+
+    def over(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() >= self._until
+
+    def begin(self, delay_s: float | None = None) -> float:
+        """Wait from now on, for this long or for twice as long as last time. Returns how long."""
+        if delay_s is None:
+            delay_s, self._next_s = self._next_s, min(2 * self._next_s, LONGEST_DELAY_S)
+        self._until = time.monotonic() + delay_s
+        return delay_s
+
+    def forgive(self) -> None:
+        """It works: the next delay is the first again."""
+        self._next_s = FIRST_DELAY_S
+
+
+class Driver:
+    """The training's driver process, and what is to become of it."""
+
+    def __init__(self, run: Path, command: Sequence[str]) -> None:
+        self._run, self._command = run, command
+        self._process: subprocess.Popen[str] | None = None
+        self._delay = Delay()
+        self._sentence = ""
+        self._ledger_at_first = self._ledger_size()
+        self.end: str | None = None  # why it is not started any more
+        self.complete = False
+
+    @property
+    def running(self) -> bool:
+        """Whether its process was started, and not seen to have ended."""
+        return self._process is not None
+
+    def has_committed(self) -> bool:
+        """Whether an update was committed since this container started, or none is left to be."""
+        return self.complete or self._ledger_size() > self._ledger_at_first
+
+    def keep(self, joined: bool) -> None:
+        """Start it where that is due; see to its end."""
+        if self._process is None:
+            if self.end is None and joined and self._delay.over():
+                self._start()
+            return
+        if self._ledger_size() > self._ledger_at_start:
+            self._delay.forgive()
+        code = self._process.poll()
+        if code is not None:
+            self._reader.join(1.0)  # for its last sentence
+            self._process = None
+            self._ended(code, joined)
+
+    def stop(self) -> None:
+        """Stop it: politely, so that it saves a checkpoint, for a few seconds."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(DRIVER_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _start(self) -> None:
+        resumes = (self._run / "config.json").exists()
+        say(f"the driver {'resumes the run' if resumes else 'starts a run'} in {self._run}")
+        command = [*self._command, f"--run-dir={self._run}", *(["--resume"] if resumes else [])]
+        self._sentence, self._ledger_at_start = "", self._ledger_size()
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self._reader = threading.Thread(target=self._pass_on, args=[self._process], daemon=True)
+        self._reader.start()
+
+    def _pass_on(self, process: "subprocess.Popen[str]") -> None:
+        """Pass standard error on; its sentence tells the driver's own exit codes from Ray's."""
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("driver.py: "):
+                self._sentence = line.strip()
+            if not _STACK_OF_RAY.match(line):
+                with contextlib.suppress(OSError):
+                    print(line, end="", file=sys.stderr, flush=True)
+
+    def _ended(self, code: int, joined: bool) -> None:
+        if code == 0:
+            self.complete, self.end = True, "the run is complete"
+        elif code == 1 and self._sentence:
+            self.end = f"the driver stays stopped: {self._sentence.removeprefix('driver.py: ')}"
+        if self.end:
+            say(self.end)
+            return
+        delays_s = {2: BAD_INPUT_DELAY_S, 4: DISK_DELAY_S}
+        delay_s = self._delay.begin(delays_s.get(code) if joined else None)
+        how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        say(f"the driver ended ({how}): it is started again in {delay_s:.0f} s")
+
+    def _ledger_size(self) -> int:
+        try:
+            return (self._run / "metrics.jsonl").stat().st_size
+        except OSError:
+            return 0
+
+
+class Supervisor:
+    """Looks at the node and the driver every second, and does what is due."""
+
+    def __init__(self, node: RayNode, driver: Driver | None) -> None:
+        self._node, self._driver = node, driver
+        self._delay = Delay()
+        self._steady_at = 0.0
+        self._was_joined = self._said_that_it_waits = self._setup_complete = False
+
+    def run(self) -> None:
+        """Look, until told to stop."""
+        signal.signal(signal.SIGTERM, _on_signal)
+        signal.signal(signal.SIGINT, _on_signal)
+        try:
+            while True:
+                try:
+                    self._look()
+                except OSError as error:  # no room for another process or file; perhaps at the next look
+                    say(f"{error}: tried again in {self._delay.begin():.0f} s")
+                time.sleep(LOOK_EVERY_S)
+        except Stop:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            health.write(False, "stopped")
+            self._stop()
+            say("stopped")
+
+    def _look(self) -> None:
+        if self._node.running:
+            self._look_at_node()
+        elif self._delay.over():
+            self._start_node()
+        if self._driver:
+            self._driver.keep(self._node.joined)
+            self._report_setup(self._driver)
+        health.write(*self._health())
+
+    def _start_node(self) -> None:
+        if self._node.can_start():
+            self._said_that_it_waits = False
+            self._node.start()
+        elif not self._said_that_it_waits:
+            self._said_that_it_waits = True
+            say("waiting for the network and the head")
+
+    def _look_at_node(self) -> None:
+        reason = self._node.look()
+        if reason:
+            say(f"{reason}: Ray is started again in {self._delay.begin():.0f} s")
+            health.write(False, reason)
+            self._stop()
+            self._was_joined = False
+        elif self._node.joined != self._was_joined:
+            self._was_joined = self._node.joined
+            self._steady_at = time.monotonic() + STEADY_S
+            say(f"Ray is up at {self._node.address}" if self._was_joined else self._node.standing.value)
+        elif self._was_joined and time.monotonic() > self._steady_at:
+            self._delay.forgive()
+
+    def _report_setup(self, driver: Driver) -> None:
+        if self._setup_complete or not (self._node.joined and driver.has_committed()):
+            return
+        self._setup_complete = True
+        say("setup complete: the cluster stands, and an update is committed")
+        with contextlib.redirect_stdout(None):  # the SDK announces its file on standard output
+            from antithesis.lifecycle import setup_complete
+        setup_complete({"run_directory": str(driver._run)})
+
+    def _health(self) -> tuple[bool, str]:
+        if not self._node.joined:
+            return False, self._node.standing.value if self._node.running else "Ray is not running"
+        if self._driver is None or self._driver.complete:
+            return True, f"Ray is up at {self._node.address}"
+        if not self._driver.running:
+            return False, self._driver.end or "the driver is not running"
+        return self._setup_complete, "training" if self._setup_complete else "no update is committed yet"
+
+    def _stop(self) -> None:
+        if self._driver:
+            self._driver.stop()
+        self._node.stop()
+
+
+def say(text: str) -> None:
+    """One line in the container's log."""
+    with contextlib.suppress(OSError):
+        print(f"supervisor: {text}", flush=True)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Supervise what the arguments name."""
+    own, for_driver = _split(list(arguments))
+    parser = argparse.ArgumentParser(
+        prog="supervise", description="Keeps a node of the Ray cluster up, and the driver."
+    )
+    parser.add_argument("role", choices=["head", "worker", "trainer"])
+    parser.add_argument("--head", metavar="HOST", help="the head's name; it is looked up anew at each look")
+    parser.add_argument("--num-cpus", type=int, required=True, help="CPUs for actors on this node")
+    parser.add_argument("--object-store-mb", type=int, default=200, help="no more than the container's shm_size")
+    parser.add_argument("--run-dir", type=Path, default=Path("/runs/pong"), help="where the trainer keeps its run")
+    settings = parser.parse_args(own)
+    is_head = settings.role == "head"
+    if not is_head and not settings.head:
+        parser.error(f"a {settings.role} needs --head")
+    node = RayNode(settings.head, is_head, settings.num_cpus, settings.object_store_mb)
+    driver = None
+    if settings.role == "trainer":
+        command = [sys.executable, "driver.py", f"--address={settings.head}:{HEAD_PORT}", *for_driver]
+        driver = Driver(settings.run_dir, command)
+    Supervisor(node, driver).run()
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before `--`, and after it."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:at], arguments[at + 1 :]
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    raise Stop
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
