@@ -18,7 +18,7 @@ ENV NO_COLOR=1 \
 # import what was instrumented, and no copy of the code travels (RAY_PONG_CODE_ON_NODES, see ray_cluster.py).
 WORKDIR /opt/antithesis/catalog/ray-pong
 COPY requirements.txt .
-RUN python -m pip install --no-compile --requirement requirements.txt
+RUN python -m pip install --requirement requirements.txt
 
 RUN useradd --uid 10001 --user-group --create-home --shell /usr/sbin/nologin pong \
     && install --directory --owner=pong --group=pong /runs

@@ -47,13 +47,14 @@ def main(arguments: Sequence[str]) -> None:
         _check_this_process(progress)
         if settings.address:
             _check_cluster(settings.address)
-        with run_directory.open_for_writing(settings, progress.note) as run:
-            environment.prepare_driver(run.properties, embedded=settings.address is None)
-            try:
+        try:
+            with run_directory.open_for_writing(settings, progress.note) as run, interrupts.blamed():
+                environment.prepare_driver(run.properties, embedded=settings.address is None)
                 train(settings, run, progress, interrupts)
-            except (ClusterLost, DiskRefused, Interrupted) as end:
+        except (ClusterLost, DiskRefused, Interrupted) as end:
+            if (settings.directory / run_directory.CONFIG).exists():
                 end.args = (f"{str(end).rstrip('.')}. Go on with: {settings.resume_command()}",)
-                raise
+            raise
 
 
 def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts: Interrupts) -> None:
@@ -86,7 +87,7 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
                 recorder.commit(state, batch, gradient, pool.take_counts())
         finally:
             recorder.checkpoint()
-            for sentence in bring_files(run.properties, _BRING_TIMEOUT_S):
+            for sentence in bring_files(run.properties, _BRING_TIMEOUT_S) if settings.address else []:
                 progress.note(f"what another node saw of the properties is missing: {sentence}")
             progress.note(report.make([run.path]).summary())
     progress.note(f"update {state.update} done, weights digest {state.digest()}")

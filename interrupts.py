@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from exits import Interrupted
+from exits import Ended, Interrupted
 
 
 class Interrupts:
@@ -30,6 +30,17 @@ class Interrupts:
         """Raise Interrupted if a signal came."""
         if self._caught is not None:
             raise Interrupted(self._caught)
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """What fails once a signal came, failed of it: Ray's processes get it too where a whole group does."""
+        try:
+            yield
+        except Ended:
+            raise
+        except Exception:
+            self.check()
+            raise
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self._deferring or self._caught is not None:

@@ -27,6 +27,7 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .7rem .35rem 0; 
 code, pre { font: 13px ui-monospace, monospace; }
 pre { background: #f6f7f9; padding: .6rem; overflow-x: auto; white-space: pre-wrap; }
 svg { width: 100%; height: auto; }
+#properties td:nth-child(2) { width: 50%; } #properties td:nth-child(4) { min-width: 10rem; }
 .settings { width: auto; } .settings td:first-child { padding-right: 2rem; }
 """
 
@@ -62,7 +63,8 @@ def _row(verdict: Verdict) -> str:
     return (
         f"<tr class='{_CLASSES[verdict.status]}'><td class='status'>{verdict.status}</td>"
         f"<td>{html.escape(one.claim)}<div class='small'>{html.escape(one.meaning)}</div>{failure}</td>"
-        f"<td class='short'>{one.kind}</td><td class='small'>{html.escape(one.situation)}: {html.escape(one.reached_by)}</td></tr>"
+        f"<td class='short'>{one.kind}</td>"
+        f"<td class='small'>{html.escape(one.situation)}: {html.escape(one.reached_by)}</td></tr>"
     )
 
 
@@ -87,7 +89,7 @@ def _curve(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> str:
         at, foot = [event["wall_time_s"] / 60 for event in events], axes.get_xaxis_transform()
         axes.plot(at, [0.03] * len(at), "|", color="#c62a2f", markersize=12, label="fault or recovery", transform=foot)
         axes.set(xlabel="minutes", ylabel="reward of a rollout")
-        axes.legend(frameon=False, loc="upper left")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)  # above the curve
         axes.spines[["top", "right"]].set_visible(False)
         svg = io.StringIO()
         figure.savefig(svg, format="svg", metadata={"Date": None})
@@ -97,7 +99,8 @@ def _curve(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> str:
 
 def _time_line(events: list[dict[str, Any]]) -> str:
     rows = [
-        f"<tr><td class='status'>{event['wall_time_s'] / 60:.1f} min</td><td class='short'>after update {event['update']}</td>"
+        f"<tr><td class='status'>{event['wall_time_s'] / 60:.1f} min</td>"
+        f"<td class='short'>after update {event['update']}</td>"
         f"<td>{html.escape(event['event'])}</td></tr>"
         for event in events[-_MOST_EVENTS:]
     ]

@@ -189,8 +189,9 @@ def running(*arguments: str, program: Path = DRIVER, **environment: str) -> Iter
 def command(words: list[str], **environment: str) -> Iterator[Command]:
     """Any command, in an empty directory of its own and without what this process has set up for Ray or the SDK."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "ANTITHESIS_"))}
-    with tempfile.TemporaryDirectory() as directory:
-        started = Command(words, {**inherited, **environment}, Path(directory))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        own = {"RAY_TMPDIR": directory}  # Ray's logs and sockets go with it, and nobody else's cluster is found
+        started = Command(words, {**inherited, **own, **environment}, Path(directory))
         try:
             yield started
         finally:

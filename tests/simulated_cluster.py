@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pool import ActorLost, Key, Node, ResultLost, SharedLost
+from pool import NODES_EVERY_S, ActorLost, Key, Node, ResultLost, SharedLost
 
 DIES = -1.0  # as the time an actor takes to start: it dies instead, after half a second
 NEVER = math.inf
@@ -157,7 +157,8 @@ class SimulatedCluster:
         self._scheduled = 0
         self._stands_still_s = 0.0
         self.living: dict[str, Node] = {}
-        self.told: list[Node] = []
+        self.told: list[Node] = []  # at the pool's last look
+        self._told_at = -math.inf
         self._joined = 0
         self._spoilt: set[str] = set()
         self.actors: list[Actor] = []
@@ -217,7 +218,8 @@ class SimulatedCluster:
         return self._time
 
     def nodes(self) -> list[Node]:
-        self.told = list(self.living.values())
+        assert self._time - self._told_at >= NODES_EVERY_S, "the nodes are asked for too often"
+        self._told_at, self.told = self._time, list(self.living.values())
         return self.told
 
     def start_actor(self, node: Node) -> tuple[Actor, Ticket]:

@@ -123,7 +123,8 @@ def ends_undisturbed(begun: Scenario, life: Diary, undisturbed: Ending) -> None:
     assert go_on(begun.settings, next_life).digest() == digest
     assert written(directory) == ledger
     events = directory / "events.jsonl"
-    assert not events.exists() or (whole_lines(events) and events.read_bytes().endswith(b"\n"))
+    assert not events.exists() or events.read_bytes().endswith(b"}\n")
+    assert not whole_lines(events) or whole_lines(events)[-1]["event"].startswith("resumed after update")
     last_checkpoint = max([begun.checkpointed, *life.checkpointed])
     assert last_checkpoint <= next_life.began_after <= max([0, *committed]) + 1
     assert next_life.computed == list(range(next_life.began_after + 1, begun.settings.updates + 1))
@@ -183,6 +184,21 @@ def test_a_run_goes_on_to_the_same_end_after_a_power_cut_before_any_call(scenari
         power.cut()
         ends_undisturbed(begun, life, undisturbed)
     print(f"{scenario.__name__}: {len(calls)} power cuts survived")
+
+
+def test_a_run_whose_overwriting_is_killed_before_its_last_file_is_gone_can_still_be_gone_on_with(folders):
+    undisturbed = small_settings(next(folders) / "run", seed=99)
+    expected = train(undisturbed).digest()
+    calls = calls_of(overwrite, next(folders))
+    last = max(at for at, (name, path) in enumerate(calls, 1) if (name, path.name) == ("unlink", "config.json"))
+    for at in range(1, last + 1):
+        print(f"killed before call {at}, {calls[at - 1]}")
+        begun = overwrite(next(folders) / "run")
+        disturb(begun, Kill(at), Killed)
+        old = replace(begun.settings, seed=99, overwrite=False, resume=True)
+        assert train(old).digest() == expected
+        assert written(old.directory) == written(undisturbed.directory)
+    assert {path.name for name, path in calls[:last] if name == "unlink"} >= {"metrics.jsonl", "rollouts.jsonl"}
 
 
 @pytest.mark.parametrize("seed", range(30))

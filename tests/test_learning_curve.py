@@ -1,19 +1,17 @@
-"""That it learns: the one test of the whole that no digest can replace."""
+"""That it learns: the one claim about the whole that no digest can stand for."""
 
 import pytest
 from commands import finished, lines
 
 UPDATES = 30
-BEGINNERS_REWARD = -20.4  # of random play, about
-LEARNED_REWARD = -19.5
+BEGINNING, LEARNED = -20.0, -19.5  # mean rewards of a hundred games: before it can have learned much, and after
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_three_hundred_games_with_default_settings_show_that_it_learns(tmp_path):
-    done = finished(f"--run-dir={tmp_path / 'run'}", f"--updates={UPDATES}", "--seed=0", limit_s=800.0)
+def test_it_learns_from_three_hundred_games_with_default_settings(tmp_path):
+    done = finished(f"--run-dir={tmp_path / 'run'}", f"--updates={UPDATES}", "--seed=1", limit_s=800.0)
     assert done.returncode == 0, done.stderr
     metrics = lines(tmp_path / "run" / "metrics.jsonl")
-    first_100, last_100 = metrics[9]["reward_mean_100"], metrics[-1]["reward_mean_100"]
-    assert first_100 < BEGINNERS_REWARD + 0.4
-    assert last_100 > LEARNED_REWARD
+    assert metrics[9]["reward_mean_100"] < BEGINNING
+    assert metrics[-1]["reward_mean_100"] > LEARNED

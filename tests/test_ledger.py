@@ -318,6 +318,23 @@ def test_a_checkpoint_that_the_ledger_ends_before_is_not_used_and_this_is_said(s
     assert written(settings.directory) == written(undisturbed.directory)
 
 
+def test_a_long_run_keeps_the_lines_since_its_last_checkpoint_in_memory_and_no_others(tmp_path, monkeypatch):
+    held = []
+    commit = Ledger.commit
+
+    def watched(self: Ledger, metrics, rollouts) -> None:
+        commit(self, metrics, rollouts)
+        held.append((len(self.updates), len(self.rollouts)))
+
+    settings = small_settings(tmp_path / "run", updates=30)
+    train(settings)
+    monkeypatch.setattr(Ledger, "commit", watched)
+    go_on(dataclasses.replace(settings, updates=60))
+    assert len(held) == 30
+    assert max(updates for updates, _ in held) <= settings.checkpoint_every + 1
+    assert max(rollouts for _, rollouts in held) <= settings.checkpoint_every + 1
+
+
 # ---- what goes on from before -----------------------------------------------------------------------------------
 
 

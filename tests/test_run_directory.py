@@ -147,6 +147,17 @@ def test_a_driver_whose_lock_is_taken_away_commits_nothing_more(tmp_path, replac
     assert not (settings.directory / "checkpoints").exists()
 
 
+def test_a_driver_whose_lock_is_taken_away_saves_no_checkpoint(tmp_path):
+    settings = small_settings(tmp_path / "run", checkpoint_every=1, updates=1)
+
+    class Meddling(Diary):
+        def update(self, metrics) -> None:
+            (settings.directory / "lock").unlink()
+
+    train(settings, Meddling())
+    assert not (settings.directory / "checkpoints").exists()
+
+
 # ---- new, resumed, begun anew -----------------------------------------------------------------------------------
 
 

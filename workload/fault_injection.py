@@ -1,8 +1,11 @@
-"""How each fault is brought about. What it met is returned in a few words.
+"""How each fault is brought about.
 
-injector = Injector(cluster)
-print(injector.strike(fault, training))
-injector.thaw()                             every now and then
+    injector = Injector(cluster)
+    if injector.can_strike(fault, training):
+        print(injector.strike(fault, training))
+
+Processes are killed and frozen by signals, files are altered as a bad disk or a crash would, and Ray is told by its own
+switch to fail RPCs.
 """
 
 import signal
@@ -30,11 +33,11 @@ class Injector:
         return fault.kind is not Kind.CHECKPOINT_TORN or training.has_checkpoint()
 
     def strike(self, fault: Fault, training: Training) -> str:
-        """Do it, and say to what."""
+        """Do it, and say to what. Empty if the target has just gone: then there was no fault."""
         how: dict[Kind, Callable[[], str]] = {
-            Kind.ACTOR_KILLED: lambda: f"process {self._signal_actor(fault, signal.SIGKILL)}",
-            Kind.ACTOR_FROZEN: lambda: f"process {self._signal_actor(fault, signal.SIGSTOP)}",
-            Kind.ACTOR_FROZEN_A_WHILE: lambda: self._freeze_a_while(fault),
+            Kind.ACTOR_KILLED: lambda: self._signal_actor(fault, signal.SIGKILL),
+            Kind.ACTOR_FROZEN: lambda: self._signal_actor(fault, signal.SIGSTOP),
+            Kind.ACTOR_FROZEN_A_WHILE: lambda: self._signal_actor(fault, signal.SIGSTOP, thaws=True),
             Kind.NODE_KILLED: lambda: self._kill_node(fault),
             Kind.NODE_ADDED: lambda: f"raylet {self._cluster.add_node()}",
             Kind.NODE_ADDED_FAILING: lambda: self._add_failing_node(fault),
@@ -49,18 +52,16 @@ class Injector:
         """Actors: one to be frozen for a while is one that plays, as what it was doing is to come late."""
         return self._cluster.actors(playing=fault.kind is Kind.ACTOR_FROZEN_A_WHILE)
 
-    def _signal_actor(self, fault: Fault, number: int) -> int:
-        """Send a signal to an actor, and return its process; 0 if the last one was gone before it."""
+    def _signal_actor(self, fault: Fault, number: int, thaws: bool = False) -> str:
         targets = self._targets(fault)
         process = targets[fault.rank % len(targets)] if targets else 0
-        return process if process and send(process, number) else 0
-
-    def _freeze_a_while(self, fault: Fault) -> str:
-        process = self._signal_actor(fault, signal.SIGSTOP)
-        if process:  # on time, whatever this thread waits for by then
-            thaw = threading.Timer(fault.frozen_s, send, (process, signal.SIGCONT))
-            thaw.daemon = True
-            thaw.start()
+        if not process or not send(process, number):
+            return ""
+        if not thaws:
+            return f"process {process}"
+        thaw = threading.Timer(fault.frozen_s, send, (process, signal.SIGCONT))  # on time, whatever is waited for then
+        thaw.daemon = True
+        thaw.start()
         return f"process {process}, for {fault.frozen_s:.1f} s"
 
     def _kill_node(self, fault: Fault) -> str:

@@ -15,7 +15,6 @@ Exit codes: 0 every digest is equal, 1 a digest differs, a property failed or tr
 
 import math
 import shlex
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +24,6 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a program finds its folder's modules, not ours
 
@@ -40,13 +38,14 @@ from game import Pong
 from interrupts import Interrupts
 from ledger import Entry, Ledger, first_difference, irregularities
 from settings import Settings
+from workload.fault_accounts import Accounts
 from workload.fault_injection import Injector
-from workload.fault_schedule import DRIVER_KILLS, NODES_AT_FIRST, ROLLOUT_TIMEOUT_S, Fault, Kind, draw
+from workload.fault_schedule import NODES_AT_FIRST, ROLLOUT_TIMEOUT_S, Fault, draw
 from workload.local_cluster import LocalCluster
 from workload.training import Commit, Training
 
 _LOOK_EVERY_S = 0.05
-_HALT_S = 240.0  # longer than all that the driver waits for in its turn: an actor's start, a node
+_HALT_S = 300.0  # longer than all that the driver waits for in its turn: an actor's start, a node
 _MOST_ENDS = 20  # of drivers that end by themselves, before that is taken for the rule
 
 # Small and weak, so that a game is short and stays short: there is much to break in little time.
@@ -96,33 +95,16 @@ class Arguments:
         return shlex.join(["python", "workload/faults.py", *(f"--{name}={value}" for name, value in values.items())])
 
 
-@dataclass
-class Outcome:
-    """What became of one fault."""
-
-    fault: Fault
-    survived: bool = False  # an update was committed after it
-    redone: int = 0  # updates computed again after this kill of the driver
-    lost_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Interval:
-    """Between two updates that are new to the ledger."""
-
-    seconds: float
-    outcomes: list[Outcome]  # of the faults in it
-    blamed: list[Outcome]  # of those, or else of the fault before
-    begins_training: bool
-
-
 def main(arguments: Sequence[str]) -> None:
     """Compute the digests without faults, then train under faults. Raises Differs, PropertyFailed, ClusterLost."""
     chosen = command_line.parse(Arguments, arguments, "python workload/faults.py")
     chosen.check()
     interrupts = Interrupts()
     settings = replace(_TRAINING, seed=chosen.seed, updates=chosen.updates, run_dir=chosen.directory)
-    settings.directory.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{settings.directory} cannot be made ({error.strerror}): choose another --run-dir.") from None
     _say(f"trainings and drivers' logs: {settings.directory}")
     reference = compute_without_faults(settings)
     with LocalCluster(NODES_AT_FIRST) as cluster:
@@ -152,6 +134,18 @@ def compute_without_faults(settings: Settings) -> dict[int, Entry]:
     return entries
 
 
+def check_ledger(directory: Path, reference: dict[int, Entry]) -> None:
+    """A complete training's ledger holds each update and rollout once, and as without faults. Raises Differs."""
+    ledger, irregular = Ledger(directory), irregularities(directory)
+    if irregular or list(ledger.updates) != list(reference):
+        what = "; ".join(irregular) or f"its updates are {list(ledger.updates)}"
+        raise Differs(f"{directory} does not hold updates 1 to {len(reference)} once each: {what}.")
+    for update in reference:
+        difference = first_difference(reference[update], ledger.entry(update))
+        if difference:
+            raise Differs(f"{directory}: update {update} differs from the one without faults: {difference}.")
+
+
 class Workload:
     """Trainings one after the other, the faults that strike them, and what became of both."""
 
@@ -164,6 +158,7 @@ class Workload:
         self._faults_until = self._began + 60.0 * (minutes or math.inf)
         self._trainings: list[Training] = []
         self._completed = 0
+        self._is_last = False
         self._accounts = Accounts()
         self._last_sign = self._began  # of life: a commit, or a fault
         self._driver_ends = 0
@@ -178,23 +173,28 @@ class Workload:
             if fault.waits_for_update:
                 self._wait_for(lambda seen=before: self._accounts.updates > seen, "a new update")
             self._let_pass(fault.delay_s)
-            self._wait_for(lambda what=fault: self._injector.can_strike(what, self._training), "something to strike at")
-            if time.monotonic() > self._faults_until:
+            if not self._strike(fault, len(faults)):
                 break
-            self._strike(fault, len(faults))
             self._let_pass(fault.rest_s)
         while self._cluster.node_count < NODES_AT_FIRST:  # not a fault: the last one may have taken the last node
             self._cluster.add_node()
-        completed = self._completed
-        self._wait_for(lambda: self._completed > completed, "the end of the training")
+        self._is_last = True
+        self._wait_for(lambda: self._completed == len(self._trainings), "the end of the training")
         self._check_properties()
 
-    def _strike(self, fault: Fault, count: int) -> None:
+    def _strike(self, fault: Fault, count: int) -> bool:
+        """Wait until there is something to strike at, and strike, unless the time for faults is over."""
+        met = ""
+        while not met:
+            self._wait_for(lambda: self._injector.can_strike(fault, self._training), "something to strike at")
+            if time.monotonic() > self._faults_until:
+                return False
+            met = self._injector.strike(fault, self._training)
         self._accounts.struck(fault)
         self._last_sign = time.monotonic()
-        met = self._injector.strike(fault, self._training)
         where = f"training {len(self._trainings)}, after update {self._training.last_update}"
         self._tell(f"fault {fault.number} of {count}: {fault.kind.value} ({met}), {where}")
+        return True
 
     def _let_pass(self, seconds: float) -> None:
         due = time.monotonic() + seconds
@@ -204,6 +204,8 @@ class Workload:
         """Look after everything until something holds. Raises PropertyFailed when training has come to a halt."""
         while not holds():
             time.sleep(_LOOK_EVERY_S)
+            for raylet in self._cluster.replace_dead_nodes():
+                self._tell(f"a node ended by itself, and is replaced (raylet {raylet})")
             exit_code = self._training.exit_code()  # asked before its last commits are taken in
             for commit in self._training.new_commits():
                 self._take_in(commit)
@@ -227,11 +229,12 @@ class Workload:
         if exit_code == 1:
             raise PropertyFailed(f"training {len(self._trainings)} ended with exit code 1: {last_words}")
         if exit_code == 0:
-            self._check_ledger()
+            check_ledger(self._training.directory, self._reference)
             self._accounts.completed()
             self._completed += 1
             self._tell(f"training {self._completed} is complete: every digest is as without faults")
-            self._next_training()
+            if not self._is_last:
+                self._next_training()
             return
         self._driver_ends += 1
         self._tell(f"the driver ended by itself with exit code {exit_code}, and is resumed: {last_words}")
@@ -247,22 +250,9 @@ class Workload:
         folder = self._settings.directory / f"training-{len(self._trainings) + 1:03d}"
         self._trainings.append(Training(replace(self._settings, run_dir=folder, address=self._cluster.address)))
         self._training.start()
-        self._accounts.began()
+        self._accounts.began(time.monotonic())
 
     # ---- what must hold ----
-
-    def _check_ledger(self) -> None:
-        """Each update once, each rollout once, every digest as without faults. Raises Differs."""
-        directory = self._training.directory
-        ledger = Ledger(directory)
-        if list(ledger.updates) != list(self._reference) or irregularities(directory):
-            raise Differs(
-                f"{directory} does not hold each update once: {irregularities(directory) or 'some are missing'}."
-            )
-        for update in self._reference:
-            difference = first_difference(self._reference[update], ledger.entry(update))
-            if difference:
-                raise Differs(f"{directory}: update {update} differs from the one without faults: {difference}.")
 
     def _difference(self, update: int) -> str:
         """What the ledger says of an update whose digest was not as expected, in words."""
@@ -284,92 +274,16 @@ class Workload:
         Console(width=120).print(self._accounts.table())
 
     def verdict(self) -> str:
-        """The last line's first half."""
-        struck, updates = len(self._accounts.outcomes), self._settings.updates or 0
+        """The last line's middle."""
+        updates = self._settings.updates or 0
         digest = self._reference[updates].update["weights_digest"]
-        return f"{self._completed} trainings of {updates} updates ended in {digest}, under {struck} faults."
+        return (
+            f"{len(self._accounts.outcomes)} faults; trainings complete: {self._completed}, each with digest {digest} "
+            f"after update {updates}."
+        )
 
     def _tell(self, text: str) -> None:
         _say(f"{time.monotonic() - self._began:7.1f} s  {text}")
-
-
-@dataclass
-class Outcome:
-    """What became of one fault."""
-
-    fault: Fault
-    survived: bool = False  # a further update was committed, or the training completed
-    redone: int = 0  # updates computed again because of it: those after the checkpoint that was resumed from
-    lost_s: float = 0.0
-
-
-class Accounts:
-    """Which fault cost what. Time counts from one new update to the next."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
-        self.updates = 0  # new ones, of all trainings
-        self._since_update: list[Outcome] = []
-        self._last_at = 0.0
-        self._is_first = True
-        self._intervals: list[tuple[float, list[Outcome]]] = []  # seconds, and the faults that are charged
-        self._quiet_s: list[float] = []  # the intervals in which no fault struck
-
-    def began(self) -> None:
-        """A training begins: what it takes to its first update is not compared with what an update takes."""
-        self._last_at, self._is_first = time.monotonic(), True
-
-    def struck(self, fault: Fault) -> None:
-        """A fault struck."""
-        self.outcomes.append(Outcome(fault))
-        self._since_update.append(self.outcomes[-1])
-
-    def committed(self, commit: Commit) -> None:
-        """An update was committed, for the first time or again."""
-        if commit.again:
-            kills = (outcome for outcome in reversed(self.outcomes) if outcome.fault.kind in DRIVER_KILLS)
-            next(kills).redone += 1
-            return
-        self.updates += 1
-        if self._since_update or not self._is_first:
-            self._intervals.append((commit.at_s - self._last_at, self._since_update or self.outcomes[-1:]))
-        if not self._since_update and not self._is_first:
-            self._quiet_s.append(commit.at_s - self._last_at)
-        self._last_at, self._is_first = commit.at_s, False
-        self.completed()
-
-    def completed(self) -> None:
-        """The training went on, or came to its end, after all faults so far."""
-        for outcome in self._since_update:
-            outcome.survived = True
-        self._since_update = []
-
-    def table(self) -> Table:
-        """A row for each kind of fault."""
-        self._charge()
-        table = Table(show_edge=False)
-        for heading in ("fault", "how many", "survived", "updates redone", "time lost", "each"):
-            table.add_column(heading, justify="left" if heading == "fault" else "right")
-        for kind in Kind:
-            self._add_row(table, kind.value, [outcome for outcome in self.outcomes if outcome.fault.kind is kind])
-        table.add_section()
-        self._add_row(table, "all", self.outcomes)
-        return table
-
-    @staticmethod
-    def _add_row(table: Table, name: str, outcomes: list[Outcome]) -> None:
-        lost_s = math.fsum(outcome.lost_s for outcome in outcomes)
-        counts = (len(outcomes), sum(one.survived for one in outcomes), sum(one.redone for one in outcomes))
-        table.add_row(name, *map(str, counts), f"{lost_s:.0f} s", f"{lost_s / max(1, len(outcomes)):.1f} s")
-
-    def _charge(self) -> None:
-        """Charge each interval's excess over the median quiet one to its faults, or to the last one before it."""
-        usual_s = statistics.median(self._quiet_s) if self._quiet_s else 0.0
-        for outcome in self.outcomes:
-            outcome.lost_s = 0.0
-        for seconds, charged in self._intervals:
-            for outcome in charged:
-                outcome.lost_s += (seconds - usual_s) / len(charged)
 
 
 def _say(text: str) -> None:

@@ -7,12 +7,12 @@ imports nothing big, as it runs every few seconds in each container.
 """
 
 import contextlib
-import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-PATH = Path("/tmp/ray-pong-health")
+PATH = Path(tempfile.gettempdir()) / "ray-pong-health"
 _HEALTHY = "healthy: "
 _OLD_S = 20.0  # a supervisor may be busy stopping processes for half as long
 
@@ -29,7 +29,7 @@ def read() -> tuple[bool, str]:
     """What the supervisor said last, unless that was too long ago."""
     try:
         text = PATH.read_text()
-        age_s = time.time() - os.stat(PATH).st_mtime
+        age_s = time.time() - PATH.stat().st_mtime
     except OSError:
         return False, "not healthy: the supervisor has said nothing yet"
     if age_s > _OLD_S:

@@ -25,6 +25,7 @@ from typing import Any
 from exits import ClusterLost, Ended
 
 _MARK = "RAY_PONG_LOCAL_CLUSTER"
+_START_TIMEOUT_S = 120  # of a node; Ray's own 30 are too few for a machine that is busy
 _END_TIMEOUT_S = 10.0
 _STORE_BYTES = 100 << 20
 
@@ -41,6 +42,7 @@ class LocalCluster:
                 "RAY_TMPDIR": str(self._folder),
                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's switch for listening on loopback only
                 "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_raylet_start_wait_time_s": str(_START_TIMEOUT_S),
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN": secrets.token_hex(32),
             }
@@ -57,7 +59,7 @@ class LocalCluster:
 
         try:
             self._cluster = Cluster()
-            self._cluster.add_node(num_cpus=0, include_dashboard=False, object_store_memory=_STORE_BYTES)
+            self._cluster.add_node(wait=False, num_cpus=0, include_dashboard=False, object_store_memory=_STORE_BYTES)
             for _ in range(nodes):
                 self.add_node()
         except Ended:
@@ -75,11 +77,25 @@ class LocalCluster:
         """How many nodes with a CPU there are."""
         return len(self._nodes)
 
+    def replace_dead_nodes(self) -> list[int]:
+        """Start a node for each that has ended by itself, as Ray's do once the head takes them for dead.
+
+        Returns their raylets' processes. Raises ClusterLost if the head has ended.
+        """
+        head = self._cluster.head_node
+        if _has_ended(head, "gcs_server") or _has_ended(head, "raylet"):
+            raise ClusterLost("the head of the local cluster has ended by itself.")
+        dead = [node for node in self._nodes if _has_ended(node, "raylet")]
+        for node in dead:
+            self.kill_node(self._nodes.index(node), spares_workers=False)
+            self.add_node()
+        return [_raylet(node) for node in dead]
+
     def add_node(self, failing_percent: tuple[int, int, int] | None = None) -> int:
         """Start a node, and return its raylet's process."""
         os.environ.update(failing_rpcs(failing_percent))
         try:
-            node = self._cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
+            node = self._cluster.add_node(wait=False, num_cpus=1, object_store_memory=_STORE_BYTES)
         finally:
             for name in failing_rpcs(failing_percent):
                 del os.environ[name]
@@ -143,6 +159,10 @@ def send(process: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _has_ended(node: Any, part: str) -> bool:
+    return node.all_processes[part][0].process.poll() is not None
 
 
 def _raylet(node: Any) -> int:

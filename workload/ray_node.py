@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from enum import Enum
 from pathlib import Path
@@ -24,11 +25,11 @@ from pathlib import Path
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # this process starts others; its own channels are no concern of theirs
 
 import grpc
-from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+from ray.core.generated import gcs_pb2, gcs_service_pb2, gcs_service_pb2_grpc
 
 HEAD_PORT = 6379
-# The same on each node, as each has an address of its own. What nobody uses is left out, as all of it takes CPU time from
-# a restart: dashboard, log monitor, autoscaler.
+# The same on each node, as each has an address of its own. What nobody uses is left out, because all of it takes CPU
+# time from a restart: dashboard, log monitor, autoscaler.
 FLAGS = (
     "--node-manager-port=6380",
     "--object-manager-port=6381",
@@ -51,8 +52,10 @@ HEAD_FLAGS = (
     "--no-monitor",
 )
 
-_SESSIONS, _SESSIONS_BEFORE = Path("/tmp/ray"), Path("/tmp/ray-before")
-_START_LOG = Path("/tmp/ray-start.log")
+# In a container the temporary folder is this node's alone; whoever runs a supervisor elsewhere sets TMPDIR, as for Ray.
+_TEMPORARY = Path(tempfile.gettempdir())
+_SESSIONS, _SESSIONS_BEFORE = _TEMPORARY / "ray", _TEMPORARY / "ray-before"
+_START_LOG = _TEMPORARY / "ray-start.log"
 _ANSWER_TIMEOUT_S = 2.0
 _JOIN_TIMEOUT_S = 120.0  # from `ray start` until the head knows the node: seconds, a minute where CPUs are scarce
 _HEAD_SILENCE_S = 60.0  # a head whose own server does not answer for so long is started anew
@@ -89,8 +92,8 @@ class RayNode:
         return self.running and self.standing is Standing.ALIVE
 
     def can_start(self) -> bool:
-        """Whether there is a network, and a head to join."""
-        return own_address() is not None and (self._is_head or ask(self._head, None) is Standing.ALIVE)
+        """Whether there is a network, and a head to join that has finished starting: all at once would take longer."""
+        return own_address() is not None and (self._is_head or stands(self._head))
 
     def command(self, address: str) -> list[str]:
         """The command that starts Ray at an address."""
@@ -123,9 +126,8 @@ class RayNode:
         if address not in (None, self.address):
             return f"the address changed from {self.address} to {address}"
         self._node_id = self._node_id or _node_id_of(self._process.pid)
-        self.standing = ask("127.0.0.1" if self._is_head else self._head, self._node_id)
-        if self._node_id is None and self.standing is Standing.ALIVE:
-            self.standing = Standing.UNKNOWN
+        head = "127.0.0.1" if self._is_head else self._head
+        self.standing = ask(head, self._node_id) if self._node_id else Standing.UNKNOWN
         if self.standing is Standing.NO_ANSWER:
             silent_s = now - self._answered_at
             return f"no answer for {silent_s:.0f} s" if self._is_head and silent_s > _HEAD_SILENCE_S else ""
@@ -144,10 +146,10 @@ class RayNode:
             return
         self._process.terminate()
         deadline = time.monotonic() + _STOP_S
-        while _session(self._process.pid) and time.monotonic() < deadline:
+        while living(self._process.pid) and time.monotonic() < deadline:
             self._process.poll()  # reaps it: a zombie would count as a member of its session
             time.sleep(0.1)
-        for process in _session(self._process.pid):
+        for process in living(self._process.pid):
             with contextlib.suppress(OSError):
                 os.kill(process, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -156,17 +158,32 @@ class RayNode:
         self.standing = Standing.NO_ANSWER
 
 
-def ask(head: str, node_id: str | None) -> Standing:
-    """Ask the head whether a node is alive; without a node, whether the head itself is."""
-    options = [("grpc.enable_http_proxy", 0)]
-    request = gcs_service_pb2.CheckAliveRequest(node_ids=[bytes.fromhex(node_id)] if node_id else [])
+def ask(head: str, node_id: str) -> Standing:
+    """Ask the head whether a node is alive."""
+    request = gcs_service_pb2.CheckAliveRequest(node_ids=[bytes.fromhex(node_id)])
     try:
-        with grpc.insecure_channel(f"{head}:{HEAD_PORT}", options) as channel:
+        with _channel(head) as channel:
             stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
             reply = stub.CheckAlive(request, timeout=_ANSWER_TIMEOUT_S)
     except grpc.RpcError:
         return Standing.NO_ANSWER
     return Standing.ALIVE if all(reply.raylet_alive) else Standing.UNKNOWN
+
+
+def stands(head: str) -> bool:
+    """Whether the head answers, and its own node is alive."""
+    request = gcs_service_pb2.GetAllNodeInfoRequest(state_filter=gcs_pb2.GcsNodeInfo.ALIVE)
+    try:
+        with _channel(head) as channel:
+            stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+            reply = stub.GetAllNodeInfo(request, timeout=_ANSWER_TIMEOUT_S)
+    except grpc.RpcError:
+        return False
+    return any(node.is_head_node for node in reply.node_info_list)
+
+
+def _channel(head: str) -> grpc.Channel:
+    return grpc.insecure_channel(f"{head}:{HEAD_PORT}", [("grpc.enable_http_proxy", 0)])
 
 
 def own_address() -> str | None:
@@ -180,20 +197,20 @@ def own_address() -> str | None:
     return None
 
 
-def _session(leader: int) -> list[int]:
+def living(session: int) -> list[int]:
     """The living processes of a session."""
     members = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
-            if int(session) == leader and state not in "ZX":
+            state, _, _, its_session = path.read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session and state not in "ZX":
                 members.append(int(path.parent.name))
     return members
 
 
 def _node_id_of(leader: int) -> str | None:
     """The node's id, from its raylet's command line; None until that is there."""
-    for process in _session(leader):
+    for process in living(leader):
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
             if words[0].endswith(b"/raylet"):

@@ -79,7 +79,7 @@ class Driver:
     """The training's driver process, and what is to become of it."""
 
     def __init__(self, run: Path, command: Sequence[str]) -> None:
-        self._run, self._command = run, command
+        self.run, self._command = run, command
         self._process: subprocess.Popen[str] | None = None
         self._delay = Delay()
         self._sentence = ""
@@ -123,9 +123,9 @@ class Driver:
         self._process = None
 
     def _start(self) -> None:
-        resumes = (self._run / "config.json").exists()
-        say(f"the driver {'resumes the run' if resumes else 'starts a run'} in {self._run}")
-        command = [*self._command, f"--run-dir={self._run}", *(["--resume"] if resumes else [])]
+        resumes = (self.run / "config.json").exists()
+        say(f"the driver {'resumes the run' if resumes else 'starts a run'} in {self.run}")
+        command = [*self._command, f"--run-dir={self.run}", *(["--resume"] if resumes else [])]
         self._sentence, self._ledger_at_start = "", self._ledger_size()
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._pass_on, args=[self._process], daemon=True)
@@ -156,7 +156,7 @@ class Driver:
 
     def _ledger_size(self) -> int:
         try:
-            return (self._run / "metrics.jsonl").stat().st_size
+            return (self.run / "metrics.jsonl").stat().st_size
         except OSError:
             return 0
 
@@ -227,7 +227,7 @@ class Supervisor:
         say("setup complete: the cluster stands, and an update is committed")
         with contextlib.redirect_stdout(None):  # the SDK announces its file on standard output
             from antithesis.lifecycle import setup_complete
-        setup_complete({"run_directory": str(driver._run)})
+        setup_complete({"run_directory": str(driver.run)})
 
     def _health(self) -> tuple[bool, str]:
         if not self._node.joined:
@@ -250,8 +250,8 @@ def say(text: str) -> None:
         print(f"supervisor: {text}", flush=True)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Supervise what the arguments name."""
+def assemble(arguments: Sequence[str]) -> tuple[RayNode, Driver | None]:
+    """The node and the driver that a command line asks for."""
     own, for_driver = _split(list(arguments))
     parser = argparse.ArgumentParser(
         prog="supervise", description="Keeps a node of the Ray cluster up, and the driver."
@@ -266,11 +266,10 @@ def main(arguments: Sequence[str]) -> None:
     if not is_head and not settings.head:
         parser.error(f"a {settings.role} needs --head")
     node = RayNode(settings.head, is_head, settings.num_cpus, settings.object_store_mb)
-    driver = None
-    if settings.role == "trainer":
-        command = [sys.executable, "driver.py", f"--address={settings.head}:{HEAD_PORT}", *for_driver]
-        driver = Driver(settings.run_dir, command)
-    Supervisor(node, driver).run()
+    if settings.role != "trainer":
+        return node, None
+    command = [sys.executable, "driver.py", f"--address={settings.head}:{HEAD_PORT}", *for_driver]
+    return node, Driver(settings.run_dir, command)
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -284,4 +283,4 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    Supervisor(*assemble(sys.argv[1:])).run()

@@ -1,9 +1,11 @@
-"""One training as its supervisor sees it: the driver is started, killed and resumed, its commits are read off its log.
+"""One training as its supervisor sees it: the driver is started, killed and resumed, its commits are read as it tells.
 
-training = Training(settings)
-training.start()
-while training.exit_code() is None:
-    for commit in training.new_commits(): ...
+    training = Training(settings)
+    training.start()
+    while training.exit_code() is None:
+        for commit in training.new_commits(): ...
+
+Each driver's output is kept beside the run directory, in RUN-driver-NNN.log.
 """
 
 import os
