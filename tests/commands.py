@@ -157,10 +157,20 @@ class Command:
     def processes(self) -> dict[int, str]:
         """The command lines of all that belongs to it and lives, by process number."""
         found = {}
+        for process in self.environments():
+            with suppress(OSError):
+                words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+                found[process] = b" ".join(words).decode().strip()
+        return found
+
+    def environments(self) -> dict[int, list[str]]:
+        """The environments they were started with."""
+        found = {}
         for folder in Path("/proc").iterdir():
             with suppress(OSError):  # it may end while it is looked at
-                if folder.name.isdigit() and f"{_MARK}={self._mark}".encode() in (folder / "environ").read_bytes():
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                variables = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
+                if folder.name.isdigit() and f"{_MARK}={self._mark}" in variables:
+                    found[int(folder.name)] = variables
         return found
 
     def kill(self) -> None:

@@ -1,6 +1,7 @@
 """A cluster in containers for tests: docker-compose.yaml under a name of its own, faults, and what came of them.
 
     with Containers("raypongtest") as cluster:
+        cluster.build()
         cluster.up()
         cluster.kill("worker-1"); cluster.start("worker-1")
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 COMPOSE_FILE = ROOT / "docker-compose.yaml"
 RUN = "/runs/pong"
 _COMMAND_TIMEOUT_S = 120.0
+_UP_TIMEOUT_S = 300.0
 _BUILD_TIMEOUT_S = 900.0
 
 
@@ -61,10 +63,13 @@ class Containers:
 
     # ---- the project ----
 
-    def up(self) -> None:
-        """Build, start, and return when all containers have been started."""
+    def build(self) -> None:
+        """Build the images: minutes at first, seconds where only code has changed."""
         self._compose("build", "--quiet", timeout_s=_BUILD_TIMEOUT_S)
-        self._compose("up", "--detach", "--no-build", timeout_s=240.0)
+
+    def up(self) -> None:
+        """Return when all containers have been started, each as soon as those that it waits for are healthy."""
+        self._compose("up", "--detach", "--no-build", timeout_s=_UP_TIMEOUT_S)
 
     def stop(self) -> None:
         """Stop all containers, and keep them."""
@@ -114,10 +119,15 @@ class Containers:
         """Cut a container off from the others."""
         self._docker("network", "disconnect", f"{self.name}_default", self.container(service))
 
-    def connect(self, service: str, address: str = "") -> None:
-        """Rejoin a container, with another address if one is named."""
-        at = ["--ip", address] if address else []
-        self._docker("network", "connect", *at, f"{self.name}_default", self.container(service))
+    def connect(self, service: str) -> None:
+        """Rejoin a container, with an address that is not the one it had: another container takes that meanwhile."""
+        network, other = f"{self.name}_default", f"{self.name}-takes-an-address"
+        image = self._inspect(service, "{{.Image}}")
+        self._docker("run", "--detach", "--name", other, "--network", network, "--entrypoint", "sleep", image, "60")
+        try:
+            self._docker("network", "connect", network, self.container(service))
+        finally:
+            self._docker("rm", "--force", other)
 
     # ---- what came of it ----
 

@@ -175,7 +175,7 @@ class Stopped(NamedTuple):
     err: str
     took_s: float
     processes: dict[int, str]
-    environments: list[bytes]
+    environments: list[list[str]]
     listened: set[tuple[str, int]]
     ledger: bytes
     second_driver: tuple[int, str]
@@ -189,8 +189,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
         driver.wait_for_update(2)
         processes = driver.processes()
         listened = listens_on(processes)
-        children = [process for process in processes if process != driver.process.pid]
-        environments = [Path(f"/proc/{process}/environ").read_bytes() for process in children]
+        environments = [found for process, found in driver.environments().items() if process != driver.process.pid]
         second = finished(f"--run-dir={directory}", "--overwrite")
         ledger = (directory / "metrics.jsonl").read_bytes()
         code, took_s = stop(driver, signal.SIGTERM)
@@ -309,7 +308,7 @@ def test_there_is_no_dashboard(stopped):
 
 def test_usage_statistics_are_off(stopped):
     assert len(stopped.environments) >= 4
-    assert all(b"RAY_USAGE_STATS_ENABLED=0\0" in environment for environment in stopped.environments)
+    assert all("RAY_USAGE_STATS_ENABLED=0" in environment for environment in stopped.environments)
 
 
 # ---- damaged checkpoints ------------------------------------------------------------------------------------------
