@@ -72,7 +72,7 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
     interrupts.check()
     with connect(settings.address, settings.actors, interrupts) as place:
         interrupts.check()
-        cluster = RayCluster(PongEnv, settings.seed, settings.discount)
+        cluster = RayCluster(PongEnv, settings.seed, settings.discount, tuple(versions.pinned()))
         pool = Pool(cluster, _pool_settings(settings), _Listener(recorder, interrupts))
         pool.wait_until_ready()
         _announce(settings, state, f"{place}: {pool.describe()}", progress)

@@ -10,6 +10,7 @@ pool dispatches what is lost again.
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ray
@@ -35,13 +36,14 @@ class Greeting:
 class PongEnv:
     """Plays games of Pong, one at a time."""
 
-    def __init__(self, seed: int, discount: float) -> None:
-        self._seed, self._discount = seed, discount
+    def __init__(self, seed: int, discount: float, packages: Sequence[str] = ()) -> None:
+        # Named by the driver: Ray may delete the files that it brought here, once a killed driver's job ends.
+        self._seed, self._discount, self._packages = seed, discount, packages
         self._game = Pong()
 
     def greet(self) -> Greeting:
         """Say that it is ready."""
-        return Greeting(socket.gethostname(), os.getpid(), versions.installed(), floats.keep_denormals())
+        return Greeting(socket.gethostname(), os.getpid(), versions.installed(self._packages), floats.keep_denormals())
 
     def compute_gradient(self, weights: Arrays, update: int, index: int) -> tuple[Arrays, rollout.RolloutRecord]:
         """Play rollout (update, index) with these weights: its gradient and its record."""

@@ -1,6 +1,7 @@
 """The package versions a run was made with: those that requirements.txt pins."""
 
 import importlib.metadata
+from collections.abc import Iterable
 from pathlib import Path
 
 _REQUIREMENTS = Path(__file__).with_name("requirements.txt")
@@ -13,9 +14,9 @@ def pinned() -> dict[str, str]:
     return {name.split("[")[0].strip(): version.strip() for name, version in pins}
 
 
-def installed() -> dict[str, str]:
-    """The versions of the same packages that this process would import."""
-    return {name: importlib.metadata.version(name) for name in pinned()}
+def installed(packages: Iterable[str] | None = None) -> dict[str, str]:
+    """The versions of some packages, by default those pinned, that this process would import."""
+    return {name: importlib.metadata.version(name) for name in packages or pinned()}
 
 
 def differences(here: dict[str, str], run: dict[str, str]) -> str:
