@@ -70,7 +70,7 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
     recorder = Recorder(settings, run, progress)
     state = recorder.restore()
     interrupts.check()
-    with connect(settings.address, settings.actors, interrupts) as place:
+    with connect(settings.address, settings.actors) as place:
         interrupts.check()
         cluster = RayCluster(PongEnv, settings.seed, settings.discount, tuple(versions.pinned()))
         pool = Pool(cluster, _pool_settings(settings), _Listener(recorder, interrupts))

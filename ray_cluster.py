@@ -1,6 +1,6 @@
 """Ray as the pool's cluster: actors, objects and nodes, and which of Ray's errors are the infrastructure's.
 
-    with connect(address=None, actors=2, interrupts=Interrupts()) as place:
+    with connect(address=None, actors=2) as place:
         cluster = RayCluster(PongEnv, seed, discount)
 
 Without an address, Ray starts inside this program: on loopback only, without usage statistics or dashboard. With one,
@@ -28,7 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import durable
 import environment
 from exits import BadInput
-from interrupts import Interrupts
+from interrupts import handlers_kept
 from pool import ActorLost, Key, Node, ResultLost, SharedLost
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -40,14 +40,14 @@ _SHIPPED_WITHOUT = [".git", ".venv", ".ci", "runs", "tests", "docs", "benchmarks
 
 
 @contextmanager
-def connect(address: str | None, actors: int | None, interrupts: Interrupts) -> Iterator[str]:
+def connect(address: str | None, actors: int | None) -> Iterator[str]:
     """Ray, started here or joined at an address, until the block ends. Yields where it runs, in words.
 
     Raises BadInput for an address that cannot be joined; `expect_an_answer` finds out before, within bounds.
     """
     quiet = {"logging_level": logging.ERROR, "configure_logging": True, "log_to_driver": False}
     try:
-        with interrupts.while_ray_starts():
+        with handlers_kept():
             if address:
                 ray.init(address=address, runtime_env=_runtime_environment(), **quiet)
             else:

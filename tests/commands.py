@@ -92,8 +92,10 @@ def until(holds: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
 
 
 def patience(seconds: float) -> float:
-    """A limit that is meant for a machine with a CPU to spare, on this one as busy as it is."""
-    return seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+    """A limit that is meant for a machine with a CPU to spare, on this one as busy as it is and just was."""
+    last_minute, _, _, now, _ = Path("/proc/loadavg").read_text().split()
+    busy = max(float(last_minute), float(now.split("/")[0]))
+    return seconds * max(1.0, busy / len(os.sched_getaffinity(0)))
 
 
 class Command:

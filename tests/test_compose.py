@@ -187,4 +187,9 @@ def digests_without_ray(chosen: Settings, updates: int) -> dict[int, str]:
 
 
 def _play(weights: Arrays, chosen: Settings, key: tuple[int, int]) -> tuple[Arrays, rollout.RolloutRecord]:
-    return rollout.compute_gradient(Pong(), weights, chosen.seed, *key, chosen.discount)
+    return rollout.compute_gradient(_game(), weights, chosen.seed, *key, chosen.discount)
+
+
+@functools.cache
+def _game() -> Pong:
+    return Pong()

@@ -35,7 +35,7 @@ class LocalCluster:
 
     def __init__(self, nodes: int) -> None:
         self._mark = secrets.token_hex(8)
-        self._folder = Path(tempfile.mkdtemp(prefix="ray-pong-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="ray-pong-", dir="/tmp"))  # a socket's path is 107 bytes at most
         os.environ.update(
             {
                 _MARK: self._mark,
@@ -48,6 +48,7 @@ class LocalCluster:
             }
         )
         self._nodes: list[Any] = []
+        self._added = 0
         try:
             self._start(nodes)
         except BaseException:
@@ -92,10 +93,16 @@ class LocalCluster:
         return [_raylet(node) for node in dead]
 
     def add_node(self, failing_percent: tuple[int, int, int] | None = None) -> int:
-        """Start a node, and return its raylet's process."""
+        """Start a node, and return its raylet's process.
+
+        It has a folder of its own, as on another machine. Nodes that share one unpack the driver's code to the same
+        place, and a new one takes it from under running actors.
+        """
+        self._added += 1
+        folder = str(self._folder / f"node-{self._added}")
         os.environ.update(failing_rpcs(failing_percent))
         try:
-            node = self._cluster.add_node(wait=False, num_cpus=1, object_store_memory=_STORE_BYTES)
+            node = self._cluster.add_node(wait=False, temp_dir=folder, num_cpus=1, object_store_memory=_STORE_BYTES)
         finally:
             for name in failing_rpcs(failing_percent):
                 del os.environ[name]
