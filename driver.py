@@ -24,7 +24,7 @@ import exits
 import floats
 import run_directory
 import versions
-from exits import BadInput, ClusterLost, DiskRefused, Interrupted
+from exits import BadInput, ClusterLost, DiskRefused, Ended, Interrupted
 from interrupts import Interrupts
 from pool import Key, Pool, PoolSettings
 from progress import Progress, show
@@ -52,14 +52,13 @@ def main(arguments: Sequence[str]) -> None:
                 environment.prepare_driver(run.properties, embedded=settings.address is None)
                 train(settings, run, progress, interrupts)
         except (ClusterLost, DiskRefused, Interrupted) as end:
-            if (settings.directory / run_directory.CONFIG).exists():
-                end.args = (f"{str(end).rstrip('.')}. Go on with: {settings.resume_command()}",)
-            raise
+            raise _with_the_way_on(end, settings) from None
 
 
 def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts: Interrupts) -> None:
     """Weights out, games played, gradients back, sum, step: until stopped."""
-    interrupts.defer()  # from here on: Ray's modules, and Ray while it starts, swallow what a handler raises
+    # From here on: Ray's modules, and Ray while it starts, swallow what a handler raises.
+    interrupts.defer(end_now=lambda end: exits.at_once(_with_the_way_on(end, settings)))
     # These import Ray or the SDK, which read the environment that has only now been prepared.
     import report
     from learning import Batch, step
@@ -91,6 +90,13 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
                 progress.note(f"what another node saw of the properties is missing: {sentence}")
             progress.note(report.make([run.path]).summary())
     progress.note(f"update {state.update} done, weights digest {state.digest()}")
+
+
+def _with_the_way_on(end: Ended, settings: Settings) -> Ended:
+    """Name the command to go on with, if there is a run to go on with."""
+    if (settings.directory / run_directory.CONFIG).exists():
+        end.args = (f"{str(end).rstrip('.')}. Go on with: {settings.resume_command()}",)
+    return end
 
 
 class _Listener:

@@ -6,9 +6,14 @@
 2 bad input                         130, 143 interrupted (Ctrl-C, SIGTERM)
 """
 
+import contextlib
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
+
+import psutil
 
 
 class Ended(Exception):
@@ -57,14 +62,30 @@ class Interrupted(Ended):
         self.exit_code = 128 + signal_number
 
 
+_last_words = threading.Lock()  # taken by whoever says how the program ends, never given back
+
+
+def at_once(end: Ended) -> None:
+    """End the program and all that it started, from any thread, wherever the others are."""
+    for child in psutil.Process().children(recursive=True):  # Ray's agents outlive a raylet that is killed
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    _say(end)
+    os._exit(end.exit_code)
+
+
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Run an entry point with the command line's arguments, and leave the process with its exit code."""
-    program = sys.argv[0].rsplit("/", 1)[-1]
     try:
         main(sys.argv[1:])
     except Ended as end:
-        print(f"{program}: {end}", file=sys.stderr, flush=True)
+        _say(end)
         sys.exit(end.exit_code)
     except KeyboardInterrupt:
-        print(f"{program}: {Interrupted(signal.SIGINT)}", file=sys.stderr, flush=True)
+        _say(Interrupted(signal.SIGINT))
         sys.exit(128 + signal.SIGINT)
+
+
+def _say(end: Ended) -> None:
+    if _last_words.acquire(blocking=False):
+        print(f"{sys.argv[0].rsplit('/', 1)[-1]}: {end}", file=sys.stderr, flush=True)

@@ -1,13 +1,17 @@
 """Ctrl-C and SIGTERM: at once while nothing is at stake, between two steps of the work once it runs."""
 
 import signal
-from collections.abc import Iterator
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from exits import Ended, Interrupted
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
+_PATIENCE_S = 3.5
 
 
 class Interrupts:
@@ -23,10 +27,19 @@ class Interrupts:
         for number in _STOPS:
             signal.signal(number, self._on_signal)
 
-    def defer(self) -> None:
-        """From now on only note a signal, for `check`; a second one still ends the program at once."""
+    def defer(self, end_now: Callable[[Interrupted], None] | None = None) -> None:
+        """From now on only note a signal, for `check`; a second one still ends the program at once.
+
+        `end_now` is for work that can be broken off anywhere: it is called if the program has not ended some seconds
+        after the signal, since Ray may be in the middle of its start, or wait for a process that got the signal too.
+        """
         self._deferring = True
         self.install()
+        if end_now:
+            caught, note = socket.socketpair()
+            note.setblocking(False)
+            signal.set_wakeup_fd(note.detach())  # written to at once; a handler waits until Ray's C++ part returns
+            threading.Thread(target=_end_after_signal, args=(caught, end_now), daemon=True).start()
 
     def check(self) -> None:
         """Raise Interrupted if a signal came."""
@@ -48,6 +61,13 @@ class Interrupts:
         if not self._deferring or self._caught is not None:
             raise Interrupted(number)
         self._caught = number
+
+
+def _end_after_signal(caught: socket.socket, end_now: Callable[[Interrupted], None]) -> None:
+    while (number := caught.recv(1)[0]) not in _STOPS:
+        pass
+    time.sleep(_PATIENCE_S)
+    end_now(Interrupted(number))
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
     """Compute the digests without faults, then train under faults. Raises Differs, PropertyFailed, ClusterLost."""
     chosen = command_line.parse(Arguments, arguments, "python workload/faults.py")
     chosen.check()
-    interrupts = Interrupts()
+    Interrupts()  # until the end: Ray puts no handlers of its own here
     settings = replace(_TRAINING, seed=chosen.seed, updates=chosen.updates, run_dir=chosen.directory)
     try:
         settings.directory.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,6 @@ def main(arguments: Sequence[str]) -> None:
     _say(f"trainings and drivers' logs: {settings.directory}")
     reference = compute_without_faults(settings)
     with LocalCluster(NODES_AT_FIRST) as cluster:
-        interrupts.install()  # Ray put handlers of its own
         workload = Workload(cluster, settings, reference, chosen.minutes)
         try:
             workload.run(draw(chosen.seed, chosen.faults))

@@ -23,10 +23,12 @@ from types import TracebackType
 from typing import Any
 
 from exits import ClusterLost, Ended
+from interrupts import handlers_kept
 
 _MARK = "RAY_PONG_LOCAL_CLUSTER"
 _START_TIMEOUT_S = 120  # of a node; Ray's own 30 are too few for a machine that is busy
 _END_TIMEOUT_S = 10.0
+_LOOKS_AT_NONE = 3  # before all are believed to be gone: a process that is just starting has no environment to be read
 _STORE_BYTES = 100 << 20
 
 
@@ -60,7 +62,7 @@ class LocalCluster:
 
         try:
             self._cluster = Cluster()
-            self._cluster.add_node(wait=False, num_cpus=0, include_dashboard=False, object_store_memory=_STORE_BYTES)
+            self._start_node(num_cpus=0, include_dashboard=False)
             for _ in range(nodes):
                 self.add_node()
         except Ended:
@@ -102,12 +104,16 @@ class LocalCluster:
         folder = str(self._folder / f"node-{self._added}")
         os.environ.update(failing_rpcs(failing_percent))
         try:
-            node = self._cluster.add_node(wait=False, temp_dir=folder, num_cpus=1, object_store_memory=_STORE_BYTES)
+            node = self._start_node(num_cpus=1, temp_dir=folder)
         finally:
             for name in failing_rpcs(failing_percent):
                 del os.environ[name]
         self._nodes.append(node)
         return _raylet(node)
+
+    def _start_node(self, **parameters: Any) -> Any:
+        with handlers_kept():  # Ray's would drain the node for half a minute, and end this process without a word
+            return self._cluster.add_node(wait=False, object_store_memory=_STORE_BYTES, **parameters)
 
     def kill_node(self, rank: int, spares_workers: bool) -> int:
         """Kill a node's raylet, and its workers too, unless they are to notice it. Returns the raylet's process."""
@@ -128,10 +134,12 @@ class LocalCluster:
 
     def close(self) -> None:
         """Kill everything that was started here, and delete Ray's files."""
-        deadline = time.monotonic() + _END_TIMEOUT_S
-        while (processes := self._processes()) and time.monotonic() < deadline:
+        deadline, seen_none = time.monotonic() + _END_TIMEOUT_S, 0
+        while seen_none < _LOOKS_AT_NONE and time.monotonic() < deadline:
+            processes = self._processes()
             for process in processes:
                 send(process, signal.SIGKILL)  # a stopped process dies of it too
+            seen_none = 0 if processes else seen_none + 1
             time.sleep(0.1)
         shutil.rmtree(self._folder, ignore_errors=True)
         os.environ.pop(_MARK, None)
