@@ -22,9 +22,11 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[1]
-COMPOSE_FILE = ROOT / "docker-compose.yaml"
+from exits import BadInput
+from workload.containers import COMPOSE_FILE, DockerFailed, docker, expect_engine
+
 RUN = "/runs/pong"
+TEMPLATE = "/opt/antithesis/test/v1/pong"
 _COMMAND_TIMEOUT_S = 120.0
 _UP_TIMEOUT_S = 300.0
 _BUILD_TIMEOUT_S = 900.0
@@ -33,11 +35,10 @@ _BUILD_TIMEOUT_S = 900.0
 @functools.cache
 def why_not() -> str:
     """Why containers cannot be used here; empty if they can."""
-    if shutil.which("docker") is None:
-        return "there is no docker command"
-    for command, what in (("info", "no Docker engine answers"), ("compose version", "Docker has no Compose 2")):
-        if subprocess.run(["docker", *command.split()], capture_output=True, timeout=_COMMAND_TIMEOUT_S).returncode:
-            return what
+    try:
+        expect_engine()
+    except BadInput as error:
+        return str(error)
     return ""
 
 
@@ -45,7 +46,7 @@ class Containers:
     """One Compose project. `arguments` replace those of the driver."""
 
     def __init__(self, name: str, arguments: list[str] | None = None) -> None:
-        self.name = name
+        self.name, self.network = name, f"{name}_default"
         self._folder = Path(tempfile.mkdtemp(prefix=name))
         self._override = self._folder / "override.yaml"
         self._override.write_text(yaml.safe_dump(self._overriding(arguments)))
@@ -77,8 +78,8 @@ class Containers:
 
     def down(self) -> None:
         """Remove containers, network, volume and images."""
-        for container in self._docker("ps", "--quiet", "--filter", "status=paused", *self._of_project()).split():
-            self._docker("unpause", container)
+        for container in docker("ps", "--quiet", "--filter", "status=paused", *self._of_project()).split():
+            docker("unpause", container)
         self._compose("down", "--volumes", "--timeout", "5", "--rmi", "all")
 
     def forget(self) -> None:
@@ -87,7 +88,7 @@ class Containers:
 
     def volumes(self) -> list[str]:
         """The project's volumes."""
-        return self._docker("volume", "ls", "--quiet", *self._of_project()).split()
+        return docker("volume", "ls", "--quiet", *self._of_project()).split()
 
     def logs(self, service: str = "") -> str:
         """What containers have written."""
@@ -101,33 +102,40 @@ class Containers:
 
     def kill(self, service: str) -> None:
         """Kill a container's processes, all at once."""
-        self._docker("kill", self.container(service))
+        docker("kill", self.container(service))
 
     def start(self, service: str) -> None:
         """Start a container again."""
-        self._docker("start", self.container(service))
+        docker("start", self.container(service))
 
     def pause(self, service: str) -> None:
         """Freeze a container's processes."""
-        self._docker("pause", self.container(service))
+        docker("pause", self.container(service))
 
     def unpause(self, service: str) -> None:
         """Thaw them."""
-        self._docker("unpause", self.container(service))
+        docker("unpause", self.container(service))
 
     def disconnect(self, service: str) -> None:
         """Cut a container off from the others."""
-        self._docker("network", "disconnect", f"{self.name}_default", self.container(service))
+        docker("network", "disconnect", self.network, self.container(service))
 
     def connect(self, service: str) -> None:
         """Rejoin a container, with an address that is not the one it had: another container takes that meanwhile."""
-        network, other = f"{self.name}_default", f"{self.name}-takes-an-address"
+        other = f"{self.name}-takes-an-address"
         image = self._inspect(service, "{{.Image}}")
-        self._docker("run", "--detach", "--name", other, "--network", network, "--entrypoint", "sleep", image, "60")
+        docker("run", "--detach", "--name", other, "--network", self.network, "--entrypoint", "sleep", image, "60")
         try:
-            self._docker("network", "connect", network, self.container(service))
+            docker("network", "connect", self.network, self.container(service))
         finally:
-            self._docker("rm", "--force", other)
+            docker("rm", "--force", other)
+
+    # ---- test commands ----
+
+    def start_command(self, name: str) -> "subprocess.Popen[str]":
+        """Begin to run a command of the test template where the platform runs it."""
+        command = ["docker", "exec", self.container("trainer"), f"{TEMPLATE}/{name}"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     # ---- what came of it ----
 
@@ -149,9 +157,11 @@ class Containers:
 
     def digests(self) -> dict[int, str]:
         """The run's ledger: each update's digest."""
-        command = ["docker", "exec", self.container("trainer"), "cat", f"{RUN}/metrics.jsonl"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S)
-        lines = [json.loads(line) for line in done.stdout.splitlines(keepends=True) if line.endswith("\n")]
+        try:
+            text = docker("exec", self.container("trainer"), "cat", f"{RUN}/metrics.jsonl")
+        except DockerFailed:
+            text = ""  # the trainer is down, or the run has not begun
+        lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
         assert [line["update"] for line in lines] == list(range(1, len(lines) + 1)), "the ledger has gaps"
         return {line["update"]: line["weights_digest"] for line in lines}
 
@@ -189,13 +199,8 @@ class Containers:
         return ["--filter", f"label=com.docker.compose.project={self.name}"]
 
     def _inspect(self, service: str, template: str) -> str:
-        return self._docker("inspect", "--format", template, self.container(service)).strip()
+        return docker("inspect", "--format", template, self.container(service)).strip()
 
     def _compose(self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
         files = ["--file", str(COMPOSE_FILE), "--file", str(self._override)]
-        return self._docker("compose", "--project-name", self.name, *files, *arguments, timeout_s=timeout_s)
-
-    def _docker(self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
-        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=timeout_s)
-        assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
-        return done.stdout
+        return docker("compose", "--project-name", self.name, *files, *arguments, timeout_s=timeout_s)

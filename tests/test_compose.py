@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import yaml
-from containers import COMPOSE_FILE, Containers, why_not
+from containers import Containers, why_not
 
 import learning
 import rollout
@@ -23,13 +23,19 @@ import state
 from game import Pong
 from policy import Arrays
 from settings import Settings
+from workload import container_faults
+from workload.container_faults import ContainerFault
+from workload.containers import COMPOSE_FILE
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 SETUP_TIMEOUT_S = 120.0
 RECOVERY_TIMEOUT_S = 240.0  # ten times what it takes on an idle machine with two CPUs
 PAUSE_S = CUT_S = 30.0
+COMMANDS_FAULT_S = 8.0
+COMMAND_TIMEOUT_S = 180.0
 UPDATES_AFTER_EACH = 2
+TEMPLATE = COMPOSE_FILE.parent / "workload" / "template"
 SERVICES = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
 
 
@@ -87,6 +93,38 @@ def test_the_log_tells_what_happens_in_plain_lines(trained: Trained) -> None:
     assert "supervisor: Ray is up at " in log
     assert "update 5  reward " in log
     assert "\x1b[" not in trained.cluster.logs()
+
+
+def test_each_test_command_ends_well_on_a_healthy_cluster(trained: Trained) -> None:
+    ends_well(trained, [path.name for path in TEMPLATE.glob("*.py")])
+    trained.goes_on_after("test commands")
+
+
+@pytest.mark.parametrize("kind", container_faults.KINDS)
+def test_each_test_command_that_faults_may_meet_ends_well(trained: Trained, kind: str) -> None:
+    if kind not in container_faults.kinds_here():
+        pytest.skip(f"this machine cannot make the fault: {kind}")
+    names = [path.name for path in TEMPLATE.glob("*.py") if path.name.startswith(("parallel_driver_", "anytime_"))]
+
+    def fault() -> None:
+        worker = trained.cluster.container("worker-1")
+        end = container_faults.inject(ContainerFault(kind, worker, 0.0, 0.0, 0.5), trained.cluster.network)
+
+        def meanwhile() -> None:
+            time.sleep(COMMANDS_FAULT_S)
+            end()
+
+        ends_well(trained, names, meanwhile)
+
+    trained.is_disturbed_by(f"{kind} under test commands", fault)
+
+
+def ends_well(trained: Trained, names: list[str], meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Run test commands, all at once; each must end with 0."""
+    commands = {name: trained.cluster.start_command(name) for name in names}
+    meanwhile()
+    said = {name: command.communicate(timeout=COMMAND_TIMEOUT_S)[0] for name, command in commands.items()}
+    assert {name: command.returncode for name, command in commands.items()} == dict.fromkeys(names, 0), said
 
 
 def test_a_worker_is_killed_and_started(trained: Trained) -> None:

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from containers import why_not
 
 import report
 from workload import container_faults
-from workload.containers import DockerFailed, docker
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_IN = [sys.executable, str(ROOT / "workload" / "local_antithesis.py")]
@@ -24,15 +24,7 @@ FOUND_BY = {
 }
 
 
-def has_engine() -> bool:
-    try:
-        docker("info")
-    except (DockerFailed, FileNotFoundError):
-        return False
-    return True
-
-
-needs_docker = [pytest.mark.docker, pytest.mark.skipif(not has_engine(), reason="there is no Docker engine here")]
+needs_docker = [pytest.mark.docker, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 
 @pytest.mark.parametrize("bug", [pytest.param(bug, marks=needs_docker) for bug in FOUND_BY])

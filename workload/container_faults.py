@@ -22,6 +22,7 @@ _SECONDS = {
     "rate": (5.0, 30.0),
     "delay": (5.0, 30.0),
 }
+KINDS = tuple(_SECONDS)
 _GAP_S = (2.0, 14.0)
 _ALL_CPUS = "2"
 
