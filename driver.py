@@ -108,9 +108,7 @@ class _Listener:
 
     def refusal(self, greeting: "Greeting") -> str:
         """Why a node would compute other bits than the run's."""
-        if not greeting.keeps_denormals:
-            return "its processes flush denormal numbers to zero"
-        return versions.differences(greeting.versions, self._versions)
+        return greeting.objection(self._versions)
 
     def fingerprint(self, value: Any) -> str:
         """A rollout's digest: of its actions, rewards and gradient."""

@@ -3,6 +3,7 @@
 result = evaluate_game(WatchedPong(), weights, seed=0, index=0, greedy=False)
 """
 
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,10 @@ import numpy as np
 import invariants
 from game import Pong
 from policy import Arrays
-from rollout import play
+from rollout import Trajectory, play
 from streams import Purpose, Stream
 
-_UPDATE = 0  # training's updates count from 1, so no training game has an evaluation game's sticky actions
+UPDATE = 0  # training's updates count from 1, so no training game has an evaluation game's sticky actions
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,22 @@ class WatchedPong(Pong):
         return outcome
 
 
-def evaluate_game(game: WatchedPong, weights: Arrays, seed: int, index: int, greedy: bool) -> GameResult:
-    """Play one game: always the more probable action if greedy, otherwise by the evaluation's own stream."""
-    chance = Stream(seed, Purpose.EVALUATION, _UPDATE, index)
+@functools.cache
+def watched_pong() -> WatchedPong:
+    """This process's own, made when it is first asked for."""
+    return WatchedPong()
+
+
+def play_game(game: Pong, weights: Arrays, seed: int, index: int, greedy: bool) -> Trajectory:
+    """Play game `index` of an evaluation: always the more probable action if greedy, else drawn."""
+    chance = Stream(seed, Purpose.EVALUATION, UPDATE, index)
     thresholds = itertools.repeat(0.5) if greedy else iter(chance)
-    trajectory = play(game, weights, seed, _UPDATE, index, thresholds)
+    return play(game, weights, seed, UPDATE, index, thresholds)
+
+
+def evaluate_game(game: WatchedPong, weights: Arrays, seed: int, index: int, greedy: bool) -> GameResult:
+    """Play one game, and hold what it earned to the game's own score. Raises PropertyFailed."""
+    trajectory = play_game(game, weights, seed, index, greedy)
     won, lost = int((trajectory.rewards > 0).sum()), int((trajectory.rewards < 0).sum())
     points = np.array(game.scores)  # [T, 2], for and against
     where = {"seed": seed, "index": index}

@@ -6,6 +6,7 @@ pictures, one at a time, so that the length of a game costs no memory.
 
 import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v2 as imageio
 import numpy as np
@@ -13,7 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from exits import BadInput
 from game import Pong
-from rollout import Trajectory
+
+if TYPE_CHECKING:
+    from rollout import Trajectory  # imports the SDK, which reads an environment that may not be prepared yet
 
 _SCALE = 3  # 160 x 210 pixels become 480 x 630
 _CAPTION_HEIGHT = 42  # makes 672, a multiple of 16 as video codecs want it
@@ -26,7 +29,7 @@ def check_name(path: Path | None) -> None:
         raise BadInput(f"--video writes .mp4 or .gif, not {path.name}.")
 
 
-def write_video(path: Path, trajectory: Trajectory, seed: int, update: int, index: int) -> None:
+def write_video(path: Path, trajectory: "Trajectory", seed: int, update: int, index: int) -> None:
     """The game in real time, with the probability of going up and the reward so far below it. Raises BadInput."""
     game = Pong(render_mode="rgb_array")
     game.reset(seed=seed, options={"update": update, "index": index})
@@ -47,7 +50,7 @@ def write_video(path: Path, trajectory: Trajectory, seed: int, update: int, inde
         raise BadInput(f"{path} cannot be written ({error.strerror or str(error).splitlines()[0]}).") from None
 
 
-def write_trace(path: Path, trajectory: Trajectory) -> None:
+def write_trace(path: Path, trajectory: "Trajectory") -> None:
     """One line a step: step, action, probability of up, reward. Raises BadInput."""
     steps = zip(trajectory.ups.tolist(), trajectory.probabilities.tolist(), trajectory.rewards.tolist(), strict=True)
     try:

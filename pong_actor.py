@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import ray
 
+import evaluation
 import floats
 import rollout
 import versions
@@ -30,6 +31,12 @@ class Greeting:
     process: int
     versions: dict[str, str]
     keeps_denormals: bool
+
+    def objection(self, installed: dict[str, str]) -> str:
+        """Why this actor's node would compute other bits than a process with these package versions; or nothing."""
+        if not self.keeps_denormals:
+            return "its processes flush denormal numbers to zero"
+        return versions.differences(self.versions, installed)
 
 
 @ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
@@ -48,3 +55,7 @@ class PongEnv:
     def compute_gradient(self, weights: Arrays, update: int, index: int) -> tuple[Arrays, rollout.RolloutRecord]:
         """Play rollout (update, index) with these weights: its gradient and its record."""
         return rollout.compute_gradient(self._game, weights, self._seed, update, index, self._discount)
+
+    def evaluate(self, policy: tuple[Arrays, bool], index: int) -> evaluation.GameResult:
+        """Play game `index` of an evaluation. `policy` is the weights, and whether to play greedily."""
+        return evaluation.evaluate_game(evaluation.watched_pong(), policy[0], self._seed, index, greedy=policy[1])

@@ -14,7 +14,7 @@ from antithesis.random import random_choice
 import invariants
 import state as states
 from checkpoints import Checkpoints
-from evaluation import WatchedPong, evaluate_game
+from evaluation import evaluate_game, watched_pong
 from exits import BadInput, Differs
 from ledger import Ledger, irregularities
 from replay import Replay
@@ -78,7 +78,7 @@ def evaluate_checkpoint(run: Path) -> str:
     initial = states.initial(settings)
     state = Checkpoints(run / CHECKPOINTS).newest_good(initial, float("inf"), print) or initial
     index, greedy = random_choice(list(range(100))), random_choice([False, True])
-    result = evaluate_game(WatchedPong(), state.weights, settings.seed, index, greedy)
+    result = evaluate_game(watched_pong(), state.weights, settings.seed, index, greedy)
     return f"checkpoint of update {state.update}: {result.points_for} : {result.points_against} in {result.steps} steps"
 
 

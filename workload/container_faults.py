@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from workload import containers
-from workload.containers import docker, in_network_of
+from workload.containers import docker, in_network_of, interface_of
 
 _SECONDS = {
     "kill": (1.0, 15.0),
@@ -76,9 +76,9 @@ def inject(fault: ContainerFault, network: str) -> Callable[[], None]:
     if fault.kind == "cut":
         docker("network", "disconnect", "--force", network, name)
         return lambda: _done(docker("network", "connect", network, name))
-    rule = _network_rule(fault)
-    in_network_of(name, *rule[0])
-    return lambda: in_network_of(name, *rule[1])
+    begin, undo = _network_rule(fault)
+    in_network_of(name, *begin)
+    return lambda: _done(in_network_of(name, *undo))
 
 
 def _network_rule(fault: ContainerFault) -> tuple[list[str], list[str]]:
@@ -87,15 +87,12 @@ def _network_rule(fault: ContainerFault) -> tuple[list[str], list[str]]:
         chance = f"{0.02 + 0.28 * fault.strength:.3f}"
         rule = ["INPUT", "-m", "statistic", "--mode", "random", "--probability", chance, "-j", "DROP"]
         return ["iptables", "-A", *rule], ["iptables", "-D", *rule]
-    queue = ["tc", "qdisc", "add", "dev", "eth0", "root"]
+    device = ["dev", interface_of(fault.target), "root"]
     if fault.kind == "rate":
-        rate = f"{1 + round(19 * fault.strength)}mbit"
-        return [*queue, "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms"], _NO_QUEUE
-    delay_ms = f"{10 + round(490 * fault.strength)}ms"
-    return [*queue, "netem", "delay", delay_ms, "20ms"], _NO_QUEUE
-
-
-_NO_QUEUE = ["tc", "qdisc", "del", "dev", "eth0", "root"]
+        shaping = ["tbf", "rate", f"{1 + round(19 * fault.strength)}mbit", "burst", "32kbit", "latency", "400ms"]
+    else:
+        shaping = ["netem", "delay", f"{10 + round(490 * fault.strength)}ms", "20ms"]
+    return ["tc", "qdisc", "add", *device, *shaping], ["tc", "qdisc", "del", *device]
 
 
 def _done(_: str) -> None:

@@ -75,10 +75,19 @@ def exit_code(name: str) -> int | None:
     return None if state["Running"] else int(state["ExitCode"])
 
 
-def in_network_of(name: str, *command: str) -> None:
+def in_network_of(name: str, *command: str) -> str:
     """Run a command of this machine in a container's network namespace. Raises DockerFailed."""
     process = docker("inspect", "--format", "{{.State.Pid}}", name).strip()
-    _output(["nsenter", "--target", process, "--net", *command], _TIMEOUT_S)
+    return _output(["nsenter", "--target", process, "--net", *command], _TIMEOUT_S)
+
+
+def interface_of(name: str) -> str:
+    """A container's network interface: eth0 at first, another one after it was cut off. Raises DockerFailed."""
+    table = in_network_of(name, "cat", "/proc/net/dev").splitlines()[2:]
+    for device in (line.split(":")[0].strip() for line in table):
+        if device.startswith("eth"):
+            return device
+    raise DockerFailed(f"{name} has no network")
 
 
 def can_delay_packets() -> bool:

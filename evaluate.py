@@ -1,0 +1,220 @@
+"""Play games with a trained policy, in parallel, and say how well it plays.
+
+    python evaluate.py runs/pong-seed0-batch10                    100 games with its newest checkpoint
+    python evaluate.py checkpoints/update-00000120.npz --greedy   always the more probable action
+    python evaluate.py RUN --games 20 --json result.json --video game.mp4
+
+The games are the same for the same seed, whatever the number of actors: none of them is a game of training, and none
+depends on another. The video shows the first game. JSON keys: games, mean, ci95_low, ci95_high, min, max, points_for,
+points_against, games_won, steps_mean; `mean` to `max` are of a game's reward, its points for less those against.
+
+Exit codes: 0 done, 1 a property failed, 2 bad input, 3 the cluster is lost, 130 and 143 interrupted.
+"""
+
+import contextlib
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.progress import track
+from scipy import stats
+
+import checkpoints
+import command_line
+import durable
+import environment
+import exits
+import film
+import state as states
+import versions
+from checkpoints import BadCheckpoint, Checkpoints
+from exits import BadInput
+from game import Pong
+from interrupts import Interrupts
+from policy import Arrays
+from pool import Key, Pool, PoolSettings
+from run_directory import CHECKPOINTS, PROPERTIES
+from settings import Settings, read_config
+from state import State
+
+if TYPE_CHECKING:
+    from evaluation import GameResult
+    from pong_actor import Greeting
+
+_MOST_GAMES = 100_000
+_UNUSED_DISCOUNT = 0.0
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Play games with a trained policy, and say how well it plays."""
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """A run directory, whose newest checkpoint is taken, or a checkpoint's file."""
+    games: Annotated[int, tyro.conf.arg(metavar="N")] = 100
+    """How many games."""
+    greedy: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Always take the more probable action."""
+    sampled: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Draw each action with its probability, as in training (the default)."""
+    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
+    """Names the games: the same seed plays the same ones."""
+    actors: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Actors that play; without it, one per CPU. Never changes the result."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write the result as FILE, too."""
+    video: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write the first game as FILE, .mp4 or .gif."""
+
+    def check(self) -> None:
+        """Raise BadInput for a value that cannot be used."""
+        if not 1 <= self.games <= _MOST_GAMES:
+            raise BadInput(f"--games must be a whole number from 1 to {_MOST_GAMES}, not {self.games}.")
+        if self.greedy and self.sampled:
+            raise BadInput("--greedy and --sampled exclude each other.")
+        Settings(seed=self.seed, actors=self.actors).check()
+        film.check_name(self.video)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Play, and print what came of it. Raises BadInput, PropertyFailed, ClusterLost, Interrupted."""
+    chosen = command_line.parse(Arguments, arguments, "python evaluate.py")
+    chosen.check()
+    interrupts = Interrupts()
+    state = _load(chosen.policy)
+    with _properties_of(chosen.policy) as folder, interrupts.blamed():
+        environment.prepare_driver(folder, embedded=True)
+        results = _play(chosen, state.weights, interrupts)
+        if chosen.video:
+            _film(chosen, state.weights)
+    found = summary(results)
+    if chosen.json:
+        durable.write_atomically(chosen.json, json.dumps(found, indent=1).encode() + b"\n")
+    how = "greedy" if chosen.greedy else "sampled"
+    print(f"{chosen.policy}, after update {state.update}: {in_words(found)} ({how}, seed {chosen.seed})")
+
+
+def summary(results: Sequence["GameResult"]) -> dict[str, Any]:
+    """What JSON says of some games. The interval is Student's, for the mean; none for a single game."""
+    rewards = [result.reward for result in results]
+    games, mean = len(rewards), math.fsum(rewards) / len(rewards)
+    half = math.nan
+    if games > 1:
+        variance = math.fsum((reward - mean) ** 2 for reward in rewards) / (games - 1)
+        half = float(stats.t.ppf(0.975, games - 1)) * math.sqrt(variance / games)
+    return {
+        "games": games,
+        "mean": mean,
+        "ci95_low": None if math.isnan(half) else mean - half,
+        "ci95_high": None if math.isnan(half) else mean + half,
+        "min": min(rewards),
+        "max": max(rewards),
+        "points_for": sum(result.points_for for result in results),
+        "points_against": sum(result.points_against for result in results),
+        "games_won": sum(reward > 0 for reward in rewards),
+        "steps_mean": math.fsum(result.steps for result in results) / games,
+    }
+
+
+def in_words(found: dict[str, Any]) -> str:
+    """The same as a sentence."""
+    low, high = found["ci95_low"], found["ci95_high"]
+    interval = "" if low is None else f" (95 % interval {low:+.2f} to {high:+.2f})"
+    return (
+        f"mean reward {found['mean']:+.2f}{interval}, from {found['min']:+d} to {found['max']:+d}; "
+        f"{found['games_won']} of {found['games']} games won, "
+        f"points {found['points_for']} : {found['points_against']}, {found['steps_mean']:,.0f} steps a game"
+    )
+
+
+def _load(path: Path) -> State:
+    """The state of a checkpoint's file, or the newest good one of a run. Raises BadInput."""
+    try:
+        if not path.is_dir():
+            state = checkpoints.load(path)
+            return checkpoints.load(path, states.initial(Settings(hidden_units=_hidden_units(path, state))))
+        settings = Settings(**read_config(path)["settings"])
+        newest = Checkpoints(path / CHECKPOINTS).newest_good(states.initial(settings), math.inf, print)
+    except BadCheckpoint as bad:
+        raise BadInput(f"{bad}: name a run directory or one of its checkpoints.") from None
+    if newest is None:
+        raise BadInput(f"{path} has no good checkpoint yet: one is written every few updates, and when training stops.")
+    return newest
+
+
+def _hidden_units(path: Path, state: State) -> int:
+    shape = state.weights["W2"].shape if "W2" in state.weights else ()
+    if len(shape) != 1:
+        raise BadCheckpoint(f"{path} does not hold a policy")
+    return int(shape[0])
+
+
+@contextlib.contextmanager
+def _properties_of(path: Path) -> Iterator[Path]:
+    """Where to note what is seen of the properties: with the run, so that its report tells; else for this time only."""
+    if path.is_dir():
+        yield path / PROPERTIES
+        return
+    with tempfile.TemporaryDirectory(prefix="ray-pong-") as folder:
+        yield Path(folder)
+
+
+def _play(chosen: Arguments, weights: Arrays, interrupts: Interrupts) -> list["GameResult"]:
+    """The games' results, in order, played by actors."""
+    interrupts.defer(exits.at_once)
+    from pong_actor import PongEnv  # imports Ray and the SDK, which read the environment that was just prepared
+    from ray_cluster import RayCluster, connect
+
+    with connect(None, chosen.actors):
+        cluster = RayCluster(PongEnv, chosen.seed, _UNUSED_DISCOUNT, tuple(versions.pinned()))
+        pool = Pool(cluster, PoolSettings(chosen.actors, chosen.games), _Listener(interrupts))
+        keys = [(index,) for index in range(chosen.games)]
+        arriving = track(
+            pool.run("evaluate", (weights, chosen.greedy), keys),
+            "playing",
+            total=chosen.games,
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        return [result for _, result in sorted(arriving, key=lambda arrival: arrival[0])]
+
+
+def _film(chosen: Arguments, weights: Arrays) -> None:
+    import evaluation  # it imports the SDK: see above
+
+    first = 0
+    trajectory = evaluation.play_game(Pong(), weights, chosen.seed, first, chosen.greedy)
+    film.write_video(chosen.video, trajectory, chosen.seed, evaluation.UPDATE, first)
+
+
+class _Listener:
+    """What the pool tells, and asks."""
+
+    def __init__(self, interrupts: Interrupts) -> None:
+        self.interrupt = interrupts.check
+        self._versions = versions.installed()
+
+    def event(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def refusal(self, greeting: "Greeting") -> str:
+        return greeting.objection(self._versions)
+
+    def fingerprint(self, value: "GameResult") -> str:
+        return repr(value)
+
+    def duplicate(self, key: Key, first: str, second: str) -> None:
+        import invariants
+
+        invariants.a_rollout_done_twice_gives_the_same_bytes(first, second, {"index": key[0]})
+
+
+if __name__ == "__main__":
+    exits.run(main)
