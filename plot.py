@@ -1,0 +1,143 @@
+"""Draw learning curves: the mean reward of the last 100 rollouts over time, games and steps.
+
+    python plot.py runs/pong-seed0-batch10 --out curve.png
+    python plot.py runs/a-seed0 runs/a-seed1 runs/a-seed2 runs/classic --out curves.svg
+
+Runs whose settings differ in nothing but the seed are drawn as one curve: their median, in a band from the lowest to
+the highest of them. Time is the training's own; what was done again after a resume is not in it twice. The file's
+ending says its kind: .png, .svg or .pdf. Exit codes: 0 done, 2 bad input.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib as mpl
+import numpy as np
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import command_line
+import exits
+from exits import BadInput
+from ledger import Ledger
+from settings import DECIDE_THE_RESULT, read_config
+
+_KINDS = (".png", ".svg", ".pdf")
+_POINTS = 400
+_SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Draw learning curves of one run or several."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """Write the picture as FILE, .png, .svg or .pdf."""
+
+    def check(self) -> None:
+        """Raise BadInput for arguments that cannot be used."""
+        if not self.runs:
+            raise BadInput("name at least one run directory.")
+        if self.out.suffix not in _KINDS:
+            raise BadInput(f"--out writes {', '.join(_KINDS)}, not {self.out.name}.")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run: the reward after each update, and how much it had cost by then."""
+
+    reward: np.ndarray  # float64 [updates], mean of the last 100 rollouts
+    minutes: np.ndarray
+    games: np.ndarray
+    steps: np.ndarray  # in thousands
+
+
+_AXES = {"minutes": "minutes", "games": "games", "steps": "thousand steps"}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the runs and draw them. Raises BadInput."""
+    chosen = command_line.parse(Arguments, arguments, "python plot.py")
+    chosen.check()
+    groups: dict[str, list[Curve]] = {}
+    for run, label in zip(chosen.runs, _labels(chosen.runs), strict=True):
+        groups.setdefault(label, []).append(read(run))
+    figure = draw(groups)
+    try:
+        figure.savefig(chosen.out, metadata={"Date": None} if chosen.out.suffix == ".svg" else None, dpi=150)
+    except OSError as error:
+        raise BadInput(f"{chosen.out} cannot be written ({error.strerror}).") from None
+    for label, curves in groups.items():
+        last = ", ".join(f"{curve.reward[-1]:+.2f} after {curve.minutes[-1]:.1f} min" for curve in curves)
+        print(f"{label}: {last}")
+
+
+def read(run: Path) -> Curve:
+    """A run's curve, from its ledger. Raises BadInput."""
+    ledger = Ledger(run)
+    lines = [ledger.updates[update] for update in sorted(ledger.updates)]
+    if not lines:
+        raise BadInput(f"{run} has no committed update yet: there is nothing to draw.")
+    try:
+        columns = {name: [line[name] for line in lines] for name in ("wall_time_s", "rollouts", "steps")}
+        reward = np.array([line["reward_mean_100"] for line in lines])
+    except KeyError as error:
+        raise BadInput(f"{run}/metrics.jsonl has a line without {error}: restore it.") from None
+    return Curve(
+        reward=reward,
+        minutes=np.array(columns["wall_time_s"]) / 60,
+        games=np.cumsum(columns["rollouts"]),
+        steps=np.cumsum(columns["steps"]) / 1000,
+    )
+
+
+def band(curves: Sequence[Curve], over: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where all curves have values: the places [P], and lowest, median and highest reward there [3, P]."""
+    along = [getattr(curve, over) for curve in curves]
+    first, last = max(values[0] for values in along), min(values[-1] for values in along)
+    places = np.linspace(first, max(first, last), _POINTS)
+    rewards = [np.interp(places, values, curve.reward) for values, curve in zip(along, curves, strict=True)]
+    return places, np.quantile(rewards, [0.0, 0.5, 1.0], axis=0)
+
+
+def draw(groups: dict[str, list[Curve]]) -> Figure:
+    """A picture of three: over time, games and steps."""
+    with mpl.rc_context({"svg.hashsalt": "ray-pong", "font.size": 9}):
+        figure = Figure(figsize=(11, 3.6), layout="constrained")
+        panels = figure.subplots(1, 3, sharey=True)
+        for axes, (name, label) in zip(panels, _AXES.items(), strict=True):
+            _draw_panel(axes, groups, name)
+            axes.set_xlabel(label)
+        panels[0].set_ylabel("mean reward of the last 100 rollouts")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, frameon=False, loc="outside upper left", ncols=2)
+    return figure
+
+
+def _draw_panel(axes: Axes, groups: dict[str, list[Curve]], over: str) -> None:
+    for label, curves in groups.items():
+        places, (low, middle, high) = band(curves, over)
+        seeds = f" ({len(curves)} seeds: median, lowest to highest)" if len(curves) > 1 else ""
+        (line,) = axes.plot(places, middle, label=label + seeds)
+        if seeds:
+            axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    axes.axhline(0.0, color="#b9c4d0", linewidth=0.8, zorder=0)
+    axes.set_ylim(-21.5, 21.5)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _labels(runs: Sequence[Path]) -> list[str]:
+    """A name for each run: runs that differ in their seed alone have the same. Raises BadInput."""
+    settings = [read_config(run)["settings"] for run in runs]
+    names = [name for name in DECIDE_THE_RESULT if name != _SEED and len({one.get(name) for one in settings}) > 1]
+    labels = [", ".join(f"{name.replace('_', ' ')} {one.get(name)}" for name in names) for one in settings]
+    return [label or "all runs" if len(runs) > 1 else runs[0].name for label in labels]
+
+
+if __name__ == "__main__":
+    exits.run(main)

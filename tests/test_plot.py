@@ -1,0 +1,83 @@
+"""plot.py: pictures of real runs, and bands against medians by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from real_runs import alter_config, copied, ends, is_one_sentence
+
+import plot
+from plot import Curve
+
+pytest_plugins = ["real_runs"]
+
+
+def curve(*rewards: float, minutes: float = 1.0) -> Curve:
+    count = np.arange(1, len(rewards) + 1)
+    return Curve(np.array(rewards), minutes * count, 10 * count, 12.5 * count)
+
+
+def test_it_draws_a_real_run(run, tmp_path):
+    picture = tmp_path / "curve.png"
+    ending = ends(plot.main, run, f"--out={picture}")
+    assert ending.code == 0
+    assert "after" in ending.output
+    with Image.open(picture) as image:
+        assert image.size == (1650, 540)
+        assert len(image.convert("RGB").getcolors(1 << 20)) > 20, "something was drawn"
+
+
+def test_its_curve_is_the_ledgers(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    found = plot.read(run)
+    assert found.reward.tolist() == [line["reward_mean_100"] for line in lines]
+    assert found.minutes[-1] == lines[-1]["wall_time_s"] / 60
+    assert found.games.tolist() == [2, 4, 6, 8]
+    assert found.steps[-1] == sum(line["steps"] for line in lines) / 1000
+
+
+def test_seeds_become_one_curve_and_other_settings_another(undisturbed, tmp_path):
+    changes = {"a": {}, "b": {"seed": 5}, "c": {"discount": 0.5}}
+    runs = []
+    for name, change in changes.items():
+        runs.append(copied(undisturbed, tmp_path / name))
+        alter_config(runs[-1], **change)
+    ending = ends(plot.main, *runs, f"--out={tmp_path / 'curves.svg'}")
+    assert ending.code == 0
+    assert [line.split(":")[0] for line in ending.output.splitlines()] == ["discount 0.99", "discount 0.5"]
+    assert (tmp_path / "curves.svg").stat().st_size > 10_000
+
+
+def test_a_band_is_median_and_range_where_all_have_values():
+    curves = [curve(0.0, 2.0, 4.0), curve(1.0, 1.0, 1.0, 9.0), curve(-3.0, -3.0, -3.0)]
+    places, (low, middle, high) = plot.band(curves, "minutes")
+    assert (places[0], places[-1]) == (1.0, 3.0)
+    assert (low[0], middle[0], high[0]) == (-3.0, 0.0, 1.0)
+    assert (low[-1], middle[-1], high[-1]) == (-3.0, 1.0, 4.0)
+    _, bands = plot.band(curves, "games")
+    np.testing.assert_allclose(bands[1], middle)
+
+
+def test_one_update_is_enough(tmp_path):
+    figure = plot.draw({"a": [curve(-21.0)], "b": [curve(-20.0), curve(-19.0, minutes=2.0)]})
+    figure.savefig(tmp_path / "one.png")
+
+
+def without_updates(path: Path) -> Path:
+    (path / "metrics.jsonl").write_text("")
+    return path
+
+
+@pytest.mark.parametrize("what", ["no run", "no update", "another ending", "nowhere to write"])
+def test_what_is_missing_is_said(run, tmp_path, what):
+    arguments = {
+        "no run": [tmp_path / "missing", f"--out={tmp_path / 'a.png'}"],
+        "no update": [without_updates(run), f"--out={tmp_path / 'a.png'}"],
+        "another ending": [run, "--out=a.gif"],
+        "nowhere to write": [run, f"--out={tmp_path / 'missing' / 'a.png'}"],
+    }[what]
+    ending = ends(plot.main, *arguments)
+    assert ending.code == 2
+    assert is_one_sentence(ending.sentence)
