@@ -22,6 +22,7 @@ _KINDS: dict[str, dict[str, type]] = {
     ROLLOUTS: {"update": int, "index": int, "digest": str, "reward": int},
     EVENTS: {"wall_time_s": float, "update": int, "event": str},
 }
+_NOTHING = "recorded digest"  # where no array differs, but the digest of all does
 _STEP = {METRICS: 1, ROLLOUTS: 0}  # by how much a line's update is above that of the line before it, at least
 Line = dict[str, Any]
 
@@ -37,19 +38,28 @@ class Entry:
 def first_difference(a: Entry, b: Entry) -> str:
     """What differs first between two entries of one update, in words; empty if nothing does."""
     for index in sorted(a.rollouts.keys() | b.rollouts.keys()):
-        ours, theirs = a.rollouts.get(index, {}), b.rollouts.get(index, {})
-        if ours.get("digest") != theirs.get("digest"):
+        ours, theirs = a.rollouts.get(index), b.rollouts.get(index)
+        if ours is None or theirs is None:
+            return f"rollout {index}, which only one of them has"
+        if ours["digest"] != theirs["digest"]:
             return f"rollout {index}, in its {_first_name(ours.get('arrays', {}), theirs.get('arrays', {}))}"
+        if (name := _first_name(_to_the_bit(ours), _to_the_bit(theirs))) != _NOTHING:
+            return f"rollout {index}, in its {name}"
     if a.update["weights_digest"] != b.update["weights_digest"]:
         name = _first_name(a.update.get("array_digests", {}), b.update.get("array_digests", {}))
         return f"its {name}" + (", although its rollouts are equal" if a.rollouts else "")
     return ""
 
 
-def _first_name(digests: dict[str, str], others: dict[str, str]) -> str:
-    """The first name under which two sets of digests differ."""
+def _first_name(digests: Line, others: Line) -> str:
+    """The first name under which two sets of values differ."""
     names = [*digests, *(name for name in others if name not in digests)]
-    return next((name for name in names if digests.get(name) != others.get(name)), "recorded digest")
+    return next((name for name in names if digests.get(name) != others.get(name)), _NOTHING)
+
+
+def _to_the_bit(rollout: Line) -> Line:
+    """What a rollout's line says that is the same on every machine: its loss is a statistic, made with a logarithm."""
+    return {name: value for name, value in rollout.items() if name != "loss"}
 
 
 def irregularities(directory: Path) -> list[str]:

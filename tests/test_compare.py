@@ -101,7 +101,7 @@ def test_weights_that_differ_although_their_rollouts_are_equal_are_named(run, ot
         ({"seed": 5}, "rollout 0, in its actions", "seed 0 and 5"),
         ({"learning_rate": 0.5}, "its W1, although its rollouts are equal", "learning_rate 0.001 and 0.5"),
         ({"decay_rate": 0.5}, "its W1, although its rollouts are equal", "decay_rate 0.99 and 0.5"),
-        ({"batch_size": 2}, "rollout 2, in its ", "batch_size 3 and 2"),
+        ({"batch_size": 2}, "rollout 2, which only one of them has", "batch_size 3 and 2"),
         ({"hidden_units": 2, "actors": 3}, "rollout 0, in its W1", "hidden_units 1 and 2"),
     ],
 )

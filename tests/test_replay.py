@@ -206,6 +206,14 @@ def test_a_rollout_that_is_sound_is_confirmed_beside_one_that_is_not(run):
     assert ends(replay.main, run, "--update=1", "--rollout=0").code == 0
 
 
+@pytest.mark.parametrize("name", ["reward", "steps", "points_won", "points_lost"])
+def test_an_altered_number_of_a_rollout_is_found(run, name):
+    alter(run / "rollouts.jsonl", lambda line: line.update({name: line[name] + 1}), update=2, index=1)
+    ending = ends(replay.main, run, "--update=2")
+    assert ending.code == 1
+    assert f"rollout 1, in its {name}" in ending.sentence
+
+
 @pytest.mark.parametrize("arguments", [("--update=3",), ("--update=3", "--rollout=1"), ("--all",)])
 def test_altered_weights_in_a_checkpoint_are_found(run, arguments):
     shortened(run, 3)
