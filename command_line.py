@@ -20,7 +20,8 @@ def parse(
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, args=list(arguments), default=defaults, prog=program)
+            parsed: _Arguments = tyro.cli(kind, args=list(arguments), default=defaults, prog=program)  # type: ignore[assignment]
+            return parsed
     except SystemExit as stop:
         if not stop.code:  # --help
             raise

@@ -19,7 +19,7 @@ def _parts(arrays: Arrays) -> Iterator[bytes | memoryview]:
         array = np.ascontiguousarray(arrays[name])
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         yield f"{name}|{array.dtype.str}|{arrays[name].shape}|".encode()
-        yield memoryview(array).cast("B") if array.size else b""
+        yield array.data.cast("B") if array.size else b""
 
 
 def digest(arrays: Arrays) -> str:

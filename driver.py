@@ -17,7 +17,7 @@ refuses, 130 and 143 interrupted.
 
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import environment
 import exits
@@ -26,6 +26,7 @@ import run_directory
 import versions
 from exits import BadInput, ClusterLost, DiskRefused, Ended, Interrupted
 from interrupts import Interrupts
+from policy import Arrays
 from pool import Key, Pool, PoolSettings
 from progress import Progress, show
 from run_directory import RunDirectory
@@ -35,6 +36,7 @@ from state import State
 if TYPE_CHECKING:
     from pong_actor import Greeting
     from recorder import Recorder
+    from rollout import RolloutRecord
 
 _BRING_TIMEOUT_S = 2.0
 
@@ -110,7 +112,7 @@ class _Listener:
         """Why a node would compute other bits than the run's."""
         return greeting.objection(self._versions)
 
-    def fingerprint(self, value: Any) -> str:
+    def fingerprint(self, value: tuple[Arrays, "RolloutRecord"]) -> str:
         """A rollout's digest: of its actions, rewards and gradient."""
         return value[1].digest
 

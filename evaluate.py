@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
         environment.prepare_driver(folder, embedded=True)
         results = _play(chosen, state.weights, interrupts)
         if chosen.video:
-            _film(chosen, state.weights)
+            _film(chosen.video, chosen, state.weights)
     found = summary(results)
     if chosen.json:
         durable.write_atomically(chosen.json, json.dumps(found, indent=1).encode() + b"\n")
@@ -186,12 +186,12 @@ def _play(chosen: Arguments, weights: Arrays, interrupts: Interrupts) -> list["G
         return [result for _, result in sorted(arriving, key=lambda arrival: arrival[0])]
 
 
-def _film(chosen: Arguments, weights: Arrays) -> None:
+def _film(path: Path, chosen: Arguments, weights: Arrays) -> None:
     import evaluation  # it imports the SDK: see above
 
     first = 0
     trajectory = evaluation.play_game(Pong(), weights, chosen.seed, first, chosen.greedy)
-    film.write_video(chosen.video, trajectory, chosen.seed, evaluation.UPDATE, first)
+    film.write_video(path, trajectory, chosen.seed, evaluation.UPDATE, first)
 
 
 class _Listener:

@@ -6,7 +6,7 @@ pictures, one at a time, so that the length of a game costs no memory.
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import imageio.v2 as imageio
 import numpy as np
@@ -31,7 +31,7 @@ def check_name(path: Path | None) -> None:
 
 def write_video(path: Path, trajectory: "Trajectory", seed: int, update: int, index: int) -> None:
     """The game in real time, with the probability of going up and the reward so far below it. Raises BadInput."""
-    game = Pong(render_mode="rgb_array")
+    game = Pong()
     game.reset(seed=seed, options={"update": update, "index": index})
     # imageio's other writer of gifs keeps all pictures until the end, a megabyte each; this one writes one at a time.
     every, writer_name = (_GIF_EVERY, "GIF-PIL") if path.suffix == ".gif" else (1, "FFMPEG")
@@ -41,11 +41,12 @@ def write_video(path: Path, trajectory: "Trajectory", seed: int, update: int, in
     lost = np.cumsum(trajectory.rewards < 0)
     try:
         path.open("wb").close()  # says why it cannot be written in fewer words than ffmpeg
-        with imageio.get_writer(path, format=writer_name, fps=pictures_per_s) as writer:
+        with imageio.get_writer(path, format=writer_name, fps=pictures_per_s) as file:
+            writer: Any = file  # its type does not know what a writer of pictures can do
             for t, (up, probability) in enumerate(zip(trajectory.ups, trajectory.probabilities, strict=True)):
                 game.step(int(up))
                 if (last - t) % every == 0:
-                    writer.append_data(_picture(game.render(), probability, int(won[t]), int(lost[t])))
+                    writer.append_data(_picture(game.picture(), probability, int(won[t]), int(lost[t])))
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror or str(error).splitlines()[0]}).") from None
 
@@ -63,7 +64,7 @@ def write_trace(path: Path, trajectory: "Trajectory") -> None:
         raise BadInput(f"{path} cannot be written ({error.strerror}).") from None
 
 
-def _picture(screen: np.ndarray | None, probability: float, won: int, lost: int) -> np.ndarray:
+def _picture(screen: np.ndarray, probability: float, won: int, lost: int) -> np.ndarray:
     """The screen enlarged, with a caption: uint8 [672, 480, 3]."""
     large = np.repeat(np.repeat(screen, _SCALE, axis=0), _SCALE, axis=1)
     height, width, _ = large.shape

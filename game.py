@@ -12,7 +12,8 @@ function of its seed, update and index and of the actions taken.
 It knows no policy and no Ray.
 """
 
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import gymnasium
 import numpy as np
@@ -52,14 +53,14 @@ def _emulator() -> ALEInterface:
     emulator.setInt("random_seed", 0)
     emulator.setInt("frame_skip", 1)
     emulator.setFloat("repeat_action_probability", 0.0)
-    emulator.loadROM(roms.get_rom_path("pong"))
+    emulator.loadROM(cast(Path, roms.get_rom_path("pong")))
     return emulator
 
 
 class Pong(gymnasium.Env[np.ndarray, np.int64]):
     """One game at a time. Actions: 0 is down, 1 is up. Observations: the difference of two frames, int8 [6400]."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 15}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 15}  # type: ignore[misc]  # Gymnasium has it an instance variable
 
     def __init__(self, sticky_probability: float = STICKY_PROBABILITY, render_mode: str | None = None) -> None:
         self.action_space = gymnasium.spaces.Discrete(2)
@@ -116,8 +117,10 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
         memory = self._emulator.getRAM()
         return int(memory[_RAM_POINTS_FOR]), int(memory[_RAM_POINTS_AGAINST])
 
-    def render(self) -> np.ndarray | None:
+    def picture(self) -> np.ndarray:
         """The screen as it is now, RGB, uint8 [210, 160, 3]."""
-        if self.render_mode != "rgb_array":
-            return None
         return self._emulator.getScreenRGB() if self._steps else self._first_rgb.copy()
+
+    def render(self) -> Any:
+        """The screen as Gymnasium asks for it: the picture, or nothing where no render mode was chosen."""
+        return self.picture() if self.render_mode == "rgb_array" else None

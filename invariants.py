@@ -38,8 +38,8 @@ def guard(holds: Callable[_Arguments, bool]) -> Callable[_Arguments, None]:
     @functools.wraps(holds)
     def check(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
         if not holds(*args, **kwargs):
-            details = kwargs["where"] if "where" in kwargs else args[-1]
-            where = ", ".join(f"{name} {value}" for name, value in dict(details).items())
+            details: Any = kwargs["where"] if "where" in kwargs else args[-1]
+            where = ", ".join(f"{name} {value}" for name, value in details.items())
             raise PropertyFailed(f"property failed: {holds.__name__.replace('_', ' ')} ({where})")
 
     return check

@@ -193,9 +193,10 @@ def _in_order(lines: list[Line | None], step: int) -> list[Line | None]:
     ordered: list[Line | None] = []
     last, reach = 0, 1
     for line, following in itertools.zip_longest(lines, lines[1:]):
-        fits = line is not None and line["update"] >= last + step
-        if fits and line["update"] > last + reach:
-            fits = following is not None and following["update"] >= line["update"] + step
+        update = line["update"] if line else 0
+        fits = line is not None and update >= last + step
+        if fits and update > last + reach:
+            fits = following is not None and following["update"] >= update + step
         ordered.append(line if fits else None)
-        last, reach = (line["update"], 1) if fits else (last, reach + 2)
+        last, reach = (update, 1) if fits else (last, reach + 2)
     return ordered

@@ -38,7 +38,8 @@ def _normals(stream: Stream, shape: tuple[int, ...]) -> np.ndarray:
     total = np.full(math.prod(shape), -_UNIFORMS_PER_NORMAL / 2)
     for _ in range(_UNIFORMS_PER_NORMAL):
         total += stream.uniforms(total.size)
-    return (total / np.sqrt(float(shape[0]))).astype(np.float32).reshape(shape)
+    variates: np.ndarray = total / np.sqrt(float(shape[0]))
+    return variates.astype(np.float32).reshape(shape)
 
 
 def zeros_like(arrays: Arrays) -> Arrays:

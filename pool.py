@@ -396,7 +396,8 @@ class Pool:
         absent_s, self._waited_at = now - self._waited_at, now
         if absent_s > LONGEST_ROUND_S:
             self._ready_at = min(now, self._ready_at + absent_s)
-            for one in (*self._actors, *self._executions.values()):
+            since_then: list[_Actor | _Execution] = [*self._actors, *self._executions.values()]
+            for one in since_then:
                 one.since = min(now, one.since + absent_s)
 
     def _enforce_deadlines(self) -> None:

@@ -45,7 +45,7 @@ def connect(address: str | None, actors: int | None) -> Iterator[str]:
 
     Raises BadInput for an address that cannot be joined; `expect_an_answer` finds out before, within bounds.
     """
-    quiet = {"logging_level": logging.ERROR, "configure_logging": True, "log_to_driver": False}
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "configure_logging": True, "log_to_driver": False}
     try:
         with handlers_kept():
             if address:

@@ -147,7 +147,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """A run's config.json: settings, package versions, digest of the initial weights. Raises BadInput."""
     path = directory / "config.json"
     try:
-        config = json.loads(path.read_text())
+        config: dict[str, Any] = json.loads(path.read_text())
         settings = Settings(**config["settings"])
         settings.check()
         if not settings.lasting().keys() >= config["settings"].keys():

@@ -3,6 +3,7 @@
 Each decision is drawn from the SDK's randomness at the moment it is needed, so that the platform can steer it.
 """
 
+import logging
 import os
 import signal
 import time
@@ -28,7 +29,7 @@ def disturb_an_actor() -> str:
     """Kill or freeze an actor on some node of the cluster that this container belongs to; says what was done."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     try:
-        ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, errors.RayError) as error:
         return f"nothing was disturbed: the cluster does not answer ({type(error).__name__})"
     try:

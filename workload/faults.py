@@ -168,9 +168,8 @@ class Workload:
         """Train until all faults have struck, and the training that the last of them struck is complete."""
         self._next_training()
         for fault in faults:
-            before = self._accounts.updates
             if fault.waits_for_update:
-                self._wait_for(lambda seen=before: self._accounts.updates > seen, "a new update")
+                self._wait_for_new_update()
             self._let_pass(fault.delay_s)
             if not self._strike(fault, len(faults)):
                 break
@@ -198,6 +197,10 @@ class Workload:
     def _let_pass(self, seconds: float) -> None:
         due = time.monotonic() + seconds
         self._wait_for(lambda: time.monotonic() >= due, "time to pass")
+
+    def _wait_for_new_update(self) -> None:
+        before = self._accounts.updates
+        self._wait_for(lambda: self._accounts.updates > before, "a new update")
 
     def _wait_for(self, holds: Callable[[], bool], what: str) -> None:
         """Look after everything until something holds. Raises PropertyFailed when training has come to a halt."""

@@ -73,7 +73,7 @@ class LocalCluster:
     @property
     def address(self) -> str:
         """Where a driver joins."""
-        return self._cluster.address
+        return str(self._cluster.address)
 
     @property
     def node_count(self) -> int:
@@ -181,7 +181,7 @@ def _has_ended(node: Any, part: str) -> bool:
 
 
 def _raylet(node: Any) -> int:
-    return node.all_processes["raylet"][0].process.pid
+    return int(node.all_processes["raylet"][0].process.pid)
 
 
 def _read(process: int, name: str) -> bytes:

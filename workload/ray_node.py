@@ -78,6 +78,7 @@ class RayNode:
         self._head, self._is_head = head, is_head
         self._resources = (f"--num-cpus={num_cpus}", f"--object-store-memory={object_store_mb << 20}")
         self._process: subprocess.Popen[bytes] | None = None
+        self._node_id: str | None = None
         self.standing = Standing.NO_ANSWER
         self.address: str | None = None
 
