@@ -10,6 +10,7 @@ from containers import why_not
 
 import report
 from workload import container_faults
+from workload.containers import ComposeCluster
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_IN = [sys.executable, str(ROOT / "workload" / "local_antithesis.py")]
@@ -28,12 +29,15 @@ needs_docker = [pytest.mark.docker, pytest.mark.skipif(bool(why_not()), reason=w
 
 
 @pytest.mark.parametrize("bug", [pytest.param(bug, marks=needs_docker) for bug in FOUND_BY])
-@pytest.mark.timeout(LIMIT_S)
+@pytest.mark.timeout(LIMIT_S + 120)
 def test_a_planted_bug_fails_the_property_that_names_it(bug, tmp_path):
     override = ROOT / "tests" / "planted" / "compose.yaml"
     command = [*STAND_IN, "--minutes=3", f"--out={tmp_path}", f"--override={override}", "--stop-at-failure"]
     environment = {**os.environ, "PLANTED_BUG": bug}
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+    try:
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+    finally:
+        ComposeCluster().down()  # where it was killed for taking too long
     verdicts = {verdict.declared.claim: verdict.status for verdict in report.make([tmp_path]).verdicts}
     assert verdicts[FOUND_BY[bug]] == report.FAILED, done.stdout[-3000:] + done.stderr[-1000:]
     assert done.returncode == 1

@@ -46,6 +46,16 @@ class ComposeCluster:
         files = [COMPOSE_FILE, *overrides]
         self._compose = ["compose", *(word for file in files for word in ("--file", str(file)))]
 
+    def expect_nothing(self) -> None:
+        """Raise BadInput if somebody has such a cluster already, running or kept: it must not be lost."""
+        name = json.loads(docker(*self._compose, "config", "--format", "json"))["name"]
+        label = ("--quiet", "--filter", f"label=com.docker.compose.project={name}")
+        if docker("ps", "--all", *label) or docker("volume", "ls", *label):
+            raise BadInput(
+                f"the containers or the volume of {name} are there already, perhaps with a run: "
+                "keep what you need of it, then remove them with docker compose down -v."
+            )
+
     def up(self) -> None:
         """Build, create and start all containers."""
         docker(*self._compose, "up", "--build", "--detach", timeout_s=_BUILD_TIMEOUT_S)

@@ -267,9 +267,12 @@ class Platform:
 @contextlib.contextmanager
 def _standing(cluster: ComposeCluster) -> Iterator[None]:
     """The cluster, from nothing until setup is complete; removed at the end, whatever happens."""
+    try:
+        cluster.expect_nothing()
+    except DockerFailed as error:
+        raise BadInput(f"docker failed: {error}") from None
     _say("the cluster is built and started")
     try:
-        cluster.down()
         cluster.up()
         deadline = time.monotonic() + _SETUP_TIMEOUT_S
         while "setup complete" not in cluster.logs(TRAINER):
