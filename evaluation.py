@@ -44,9 +44,9 @@ class WatchedPong(Pong):
         self.scores: list[tuple[int, int]] = []
         return super().reset(seed=seed, options=options)
 
-    def step(self, action: int | np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def advance(self, action: int) -> tuple[int, bool, bool]:
         """One step, and the score after it."""
-        outcome = super().step(action)
+        outcome = super().advance(action)
         self.scores.append(self.score())
         return outcome
 

@@ -38,12 +38,21 @@ _BACKGROUND = frozenset((0, 1, 34, 48, 128, 144, 151, 160, 176, 192, 206, 228))
 FOREGROUND = bytes(index not in _BACKGROUND for index in range(256))
 
 
-def foreground(screen: np.ndarray) -> np.ndarray:
-    """Which pixels of the playing field are lit: int8 [6400] of 0 and 1, from palette indices, uint8 [210, 160].
+_LIT = np.frombuffer(FOREGROUND, np.uint8).astype(np.float32)
 
-    Rows 35 to 194, every second row and column.
+
+def playing_field(screen: np.ndarray) -> np.ndarray:
+    """Rows 35 to 194 of a screen, every second row and column: a view, uint16 [80, 80], of uint8 [210, 160].
+
+    Two neighbours are read as one number, whose low byte is the left one: cut to 8 bits, in half of the time that a
+    stride of 2 takes.
     """
-    return np.frombuffer(screen[35:195:2, ::2].tobytes().translate(FOREGROUND), np.int8)
+    return screen.view("<u2")[35:195:2]
+
+
+def foreground(screen: np.ndarray) -> np.ndarray:
+    """Which pixels of the playing field are lit: int8 [6400] of 0 and 1, from palette indices, uint8 [210, 160]."""
+    return _LIT.take(playing_field(screen).astype(np.uint8).ravel()).astype(np.int8)
 
 
 def _emulator() -> ALEInterface:
@@ -58,7 +67,11 @@ def _emulator() -> ALEInterface:
 
 
 class Pong(gymnasium.Env[np.ndarray, np.int64]):
-    """One game at a time. Actions: 0 is down, 1 is up. Observations: the difference of two frames, int8 [6400]."""
+    """One game at a time. Actions: 0 is down, 1 is up. Observations: the difference of two frames, int8 [6400].
+
+    `changed` is the same observation for those who compute with what is not zero, about 25 pixels: indices, ascending,
+    and float32 signs. Where a colour changed within the foreground or the background, the sign is 0.
+    """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 15}  # type: ignore[misc]  # Gymnasium has it an instance variable
 
@@ -73,7 +86,8 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
         self._emulator.reset_game()
         self._first_state = self._emulator.cloneSystemState()
         self._emulator.getScreen(self._screen)
-        self._first_lit = foreground(self._screen)
+        self._playing_field = playing_field(self._screen)
+        self._first_colours = self._playing_field.astype(np.uint8).ravel()
         self._first_rgb = self._emulator.getScreenRGB()
         self._name = (0, 0, -1)
 
@@ -90,27 +104,40 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
         stream_seed, update, index = self._name
         self._sticky = iter(Stream(stream_seed, Purpose.STICKY_ACTIONS, update, index))
         self._emulator.restoreSystemState(self._first_state)
-        self._lit = self._first_lit
+        self._colours = self._first_colours
         self._held = Action.NOOP
         self._steps = 0
+        self.changed = np.zeros(0, np.intp), np.zeros(0, np.float32)
         return np.zeros(PIXELS, np.int8), {}
 
     def step(self, action: int | np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Hold an action for four frames. The reward is the points won less the points lost."""
-        emulator, wanted = self._emulator, _EMULATOR_ACTION[int(action)]
+        reward, terminated, truncated = self.advance(int(action))
+        observation = np.zeros(PIXELS, np.int8)
+        pixels, signs = self.changed
+        observation[pixels] = signs
+        return observation, float(reward), terminated, truncated, {}
+
+    def advance(self, action: int) -> tuple[int, bool, bool]:
+        """The same for those who read `changed`: reward, terminated, truncated."""
+        emulator, sticky, wanted = self._emulator, self._sticky, _EMULATOR_ACTION[action]
         reward = 0
         for _ in range(FRAMES_PER_STEP):
-            if next(self._sticky) >= self._sticky_probability:
+            if next(sticky) >= self._sticky_probability:
                 self._held = wanted
-            reward += emulator.act(self._held)
-            if emulator.game_over():
-                break
+            reward += emulator.act(self._held)  # once the game is over, it changes nothing and gives 0
         self._steps += 1
-        emulator.getScreen(self._screen)
-        before, self._lit = self._lit, foreground(self._screen)
+        self._look()
         terminated = emulator.game_over()
-        truncated = not terminated and self._steps >= MAX_STEPS
-        return self._lit - before, float(reward), terminated, truncated, {}
+        return reward, terminated, not terminated and self._steps >= MAX_STEPS
+
+    def _look(self) -> None:
+        """Read the screen and compare it with the last one: only where they differ is it asked what is lit."""
+        self._emulator.getScreen(self._screen)
+        before, now = self._colours, self._playing_field.astype(np.uint8).ravel()
+        pixels = (now != before).nonzero()[0]
+        signs = _LIT.take(now.take(pixels)) - _LIT.take(before.take(pixels))
+        self._colours, self.changed = now, (pixels, signs)
 
     def score(self) -> tuple[int, int]:
         """The points for and against, as the game itself counts them: read from its memory, not added up."""

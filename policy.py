@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse import _sparsetools
 
 from streams import Purpose, Stream
 
@@ -71,18 +72,35 @@ def sigmoid(logit: float) -> float:
     return 1.0 / (1.0 + exponential) if logit >= 0.0 else exponential / (1.0 + exponential)
 
 
-def forward(weights: Arrays, pixels: np.ndarray, signs: np.ndarray) -> tuple[float, np.ndarray]:
-    """The probability of "up", float64, and the hidden units, float32 [H], for a sparse observation.
+class Forward:
+    """The network, its weights laid out for many steps.
 
-    `pixels` are the indices of the pixels that changed, ascending; `signs` their changes, float32 of +1 and -1. The
-    hidden layer is the sum of these pixels' rows of W1: about 25 of 6,400, so 30 times less work than a dense product.
+        probability, hidden = Forward(weights)(pixels, signs)
+
+    gives the probability of "up", float64, and the hidden units, float32 [H], for a sparse observation: `pixels` are
+    the indices of the pixels that changed, ascending; `signs` their changes, float32 of +1 and -1.
+
+    The hidden layer is the sum of these pixels' rows of W1: about 25 of 6,400, so 30 times less work than a dense
+    product. Both layers are SciPy's kernels beneath `csr_array @ array`, called without the 20 us that their check of
+    arguments takes. They add term by term in ascending order, and each product is exact (a sign times a float32; two
+    float32 in float64): so a compiler that fuses multiplication and addition would change no bit.
     """
-    rows = weights["W1"].take(pixels, axis=0)
-    rows *= signs[:, None]
-    hidden = np.add.reduce(rows, axis=0)
-    np.maximum(hidden, 0.0, out=hidden)
-    products = np.multiply(hidden, weights["W2"], dtype=np.float64)
-    return sigmoid(float(np.add.accumulate(products)[-1])), hidden
+
+    def __init__(self, weights: Arrays) -> None:
+        self._w1, self._w2 = np.ascontiguousarray(weights["W1"]), weights["W2"].astype(np.float64)
+        inputs, hidden_units = self._w1.shape
+        self._shape_1, self._shape_2 = (1, inputs, hidden_units), (1, hidden_units)
+        self._ends_1, self._ends_2 = np.array([0, 0], np.intp), np.array([0, hidden_units], np.intp)
+        self._units = np.arange(hidden_units, dtype=np.intp)
+
+    def __call__(self, pixels: np.ndarray, signs: np.ndarray) -> tuple[float, np.ndarray]:
+        """The probability of "up", and the hidden units."""
+        hidden, logit = np.zeros(self._units.size, np.float32), np.zeros(1)
+        self._ends_1[1] = len(pixels)
+        _sparsetools.csr_matvecs(*self._shape_1, self._ends_1, pixels, signs, self._w1, hidden)
+        np.maximum(hidden, 0.0, out=hidden)
+        _sparsetools.csr_matvec(*self._shape_2, self._ends_2, self._units, self._w2, hidden.astype(np.float64), logit)
+        return sigmoid(logit.item()), hidden
 
 
 def discounted_returns(rewards: Sequence[float], discount: float) -> list[float]:

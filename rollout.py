@@ -57,33 +57,39 @@ def play(
 
     The thresholds of training are the uniform numbers of the policy's stream; evaluation brings its own.
     """
-    observation, _ = game.reset(seed=seed, options={"update": update, "index": index})
+    game.reset(seed=seed, options={"update": update, "index": index})
+    forward = policy.Forward(weights)
     thresholds = thresholds or iter(Stream(seed, Purpose.POLICY, update, index))
-    pixels, signs, hiddens, probabilities, ups, rewards = [], [], [], [], [], []
+    changes, hiddens, probabilities, ups, rewards = [], [], [], [], []
     over = truncated = False
     while not over:
-        changed = (observation != 0).nonzero()[0]
-        sign = observation[changed].astype(np.float32)
-        probability, hidden = policy.forward(weights, changed, sign)
+        changes.append(game.changed)
+        probability, hidden = forward(*game.changed)
         up = next(thresholds) < probability
-        observation, reward, terminated, truncated, _ = game.step(up)
+        reward, terminated, truncated = game.advance(up)
         over = terminated or truncated
-        pixels.append(changed)
-        signs.append(sign)
         hiddens.append(hidden)
         probabilities.append(probability)
         ups.append(up)
         rewards.append(reward)
-    row_ends = np.cumsum([0] + [len(changed) for changed in pixels])
-    matrix = (np.concatenate(signs), np.concatenate(pixels), row_ends)
     return Trajectory(
-        observations=sparse.csr_array(matrix, shape=(len(ups), PIXELS)),
+        observations=_matrix(changes),
         hidden=np.array(hiddens),
         probabilities=np.array(probabilities),
         ups=np.array(ups),
         rewards=np.array(rewards, np.int8),
         truncated=truncated,
     )
+
+
+def _matrix(changes: list[tuple[np.ndarray, np.ndarray]]) -> sparse.csr_array:
+    """One row a step, float32 [T, D]."""
+    pixels, signs = zip(*changes, strict=True)
+    row_ends = np.cumsum([0, *map(len, pixels)])
+    matrix = (np.concatenate(signs), np.concatenate(pixels), row_ends)
+    observations = sparse.csr_array(matrix, shape=(len(changes), PIXELS))
+    observations.eliminate_zeros()
+    return observations
 
 
 def compute_gradient(

@@ -29,8 +29,8 @@ class Watched(Pong):
 
     screens: list[np.ndarray]
 
-    def step(self, action: int | np.int64) -> tuple:
-        outcome = super().step(action)
+    def advance(self, action: int) -> tuple:
+        outcome = super().advance(action)
         self.screens.append(self._emulator.getScreenRGB())
         return outcome
 

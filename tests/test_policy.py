@@ -181,11 +181,11 @@ def central_differences(of, weights: policy.Arrays, step: float = 1e-5) -> polic
 
 
 def sparse_forward(weights: policy.Arrays, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What policy.forward gives for each row of a dense array."""
+    """What policy.Forward gives for each row of a dense array."""
     results = []
     for row in observations:
         pixels = np.flatnonzero(row)
-        results.append(policy.forward(weights, pixels, row[pixels].astype(np.float32)))
+        results.append(policy.Forward(weights)(pixels, row[pixels].astype(np.float32)))
     probabilities, hidden = zip(*results, strict=True)
     return np.array(probabilities), np.array(hidden)
 
@@ -213,7 +213,7 @@ def test_the_gradient_is_the_slope_of_the_objective(seed):
 
 
 def test_a_step_without_a_changed_pixel_is_a_toss_of_a_coin(initial):
-    probability, hidden = policy.forward(initial, np.array([], np.int64), np.array([], np.float32))
+    probability, hidden = policy.Forward(initial)(np.array([], np.int64), np.array([], np.float32))
     assert probability == 0.5
     np.testing.assert_array_equal(hidden, np.zeros(200, np.float32))
 

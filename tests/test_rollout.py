@@ -164,7 +164,7 @@ def test_each_step_is_the_policys_forward(trajectory, weights):
     observations = trajectory.observations.toarray()
     for t in range(0, len(observations), 10):
         pixels = np.flatnonzero(observations[t])
-        probability, hidden = policy.forward(weights, pixels, observations[t, pixels])
+        probability, hidden = policy.Forward(weights)(pixels, observations[t, pixels])
         assert probability == trajectory.probabilities[t]
         np.testing.assert_array_equal(hidden, trajectory.hidden[t])
 
@@ -260,9 +260,9 @@ def test_a_truncated_game_is_not_asked_for_21_points(weights, pong, monkeypatch)
 
 def test_a_game_that_ends_early_without_the_limit_is_noticed(weights, monkeypatch):
     class Impatient(Pong):
-        def step(self, action):
-            observation, reward, terminated, truncated, info = super().step(action)
-            return observation, reward, terminated or truncated, False, info
+        def advance(self, action):
+            reward, terminated, truncated = super().advance(action)
+            return reward, terminated or truncated, False
 
     monkeypatch.setattr(game, "MAX_STEPS", 300)
     with pytest.raises(PropertyFailed, match="a game played out has a side at 21"):
@@ -279,9 +279,9 @@ def test_a_game_without_a_point_gives_a_gradient_of_zeros(weights, pong, monkeyp
 class Doubled(Pong):
     """A game that gives two points at once."""
 
-    def step(self, action):
-        observation, reward, *rest = super().step(action)
-        return observation, 2.0 * reward, *rest
+    def advance(self, action):
+        reward, *rest = super().advance(action)
+        return 2 * reward, *rest
 
 
 def test_a_step_of_two_points_is_noticed(weights, monkeypatch):
