@@ -23,7 +23,7 @@ _SECONDS = {
     "delay": (5.0, 30.0),
 }
 KINDS = tuple(_SECONDS)
-_GAP_S = (2.0, 14.0)
+_GAP_S = (1.0, 10.0)
 _ALL_CPUS = "2"
 
 
