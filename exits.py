@@ -62,7 +62,7 @@ class Interrupted(Ended):
         self.exit_code = 128 + signal_number
 
 
-_last_words = threading.Lock()  # taken by whoever says how the program ends, never given back
+_last_words = threading.Lock()  # taken by whoever says first how the program ends
 
 
 def at_once(end: Ended) -> None:
@@ -76,6 +76,8 @@ def at_once(end: Ended) -> None:
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Run an entry point with the command line's arguments, and leave the process with its exit code."""
+    if _last_words.locked():
+        _last_words.release()  # another entry point has run in this process
     try:
         main(sys.argv[1:])
     except Ended as end:

@@ -44,6 +44,7 @@ from workload.container_faults import ContainerFault
 from workload.containers import ComposeCluster, DockerFailed, docker, exit_code, expect_engine
 
 TRAINER, RUN = "pong-trainer", "/runs/pong"
+_SERVICE = "trainer"  # the same, in the compose file
 TEMPLATE = "/opt/antithesis/test/v1/pong"
 _ASKS_FOR_QUIET = "recover"  # in the name of the one command that does
 QUIET_REQUEST = "/tmp/quiet-until"  # in the trainer: until when a command asked for no faults, seconds since the epoch
@@ -159,7 +160,7 @@ class Platform:
 
     def _is_enough(self) -> bool:
         """Whether a failure is known, and one is all that is wanted."""
-        return self._stop_at_failure and bool(self.failures or "property failed" in self._cluster.logs(TRAINER))
+        return self._stop_at_failure and bool(self.failures or "property failed" in self._cluster.logs(_SERVICE))
 
     # ---- faults ----
 
@@ -278,9 +279,9 @@ def _standing(cluster: ComposeCluster) -> Iterator[None]:
     try:
         cluster.up()
         deadline = time.monotonic() + _SETUP_TIMEOUT_S
-        while "setup complete" not in cluster.logs(TRAINER):
+        while "setup complete" not in cluster.logs(_SERVICE):
             if time.monotonic() > deadline:
-                raise Differs(f"setup is not complete after {_SETUP_TIMEOUT_S:g} s: {cluster.logs(TRAINER)[-2000:]}")
+                raise Differs(f"setup is not complete after {_SETUP_TIMEOUT_S:g} s: {cluster.logs(_SERVICE)[-2000:]}")
             time.sleep(_LOOK_EVERY_S)
         _say("setup is complete")
         yield
