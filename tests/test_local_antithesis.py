@@ -20,7 +20,7 @@ FOUND_BY = {
     "rollout-twice": "An update is the sum of each of its rollouts once",
     "stale-weights": "Every rollout counted was played with the current weights",
     "large-steps": "No weight moves further in an update than RMSProp can move it",
-    "lost-optimizer-state": "A checkpoint reads back as written",
+    "lost-optimizer-state": "A recorded update can be recomputed to the bit",
     "line-twice": "The ledger holds each update and each of its rollouts once",
 }
 
@@ -41,7 +41,7 @@ def test_a_planted_bug_fails_the_property_that_names_it(bug, tmp_path):
     verdicts = {verdict.declared.claim: verdict.status for verdict in report.make([tmp_path]).verdicts}
     assert verdicts[FOUND_BY[bug]] == report.FAILED, done.stdout[-3000:] + done.stderr[-1000:]
     assert done.returncode == 1
-    assert FOUND_BY[bug] in done.stdout
+    assert f"FAILED: {FOUND_BY[bug]}\n" in done.stdout
 
 
 def test_without_an_engine_it_says_what_else_there_is(tmp_path):

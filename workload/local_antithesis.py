@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> None:
         platform.play(chosen.minutes * 60.0)
         made = _bring_report(cluster, chosen.out)
     found = platform.failures + [one.declared.claim for one in made.verdicts if one.status == report.FAILED]
-    _conclude(platform, made, chosen)
+    _conclude(platform, made, found, chosen)
     if found:
         raise Differs(f"{len(found)} failures, first: {found[0]}.")
 
@@ -304,7 +304,7 @@ def _bring_report(cluster: ComposeCluster, out: Path) -> report.Report:
     return made
 
 
-def _conclude(platform: Platform, made: report.Report, chosen: Arguments) -> None:
+def _conclude(platform: Platform, made: report.Report, found: list[str], chosen: Arguments) -> None:
     table = Table(title="Faults and commands")
     for heading in ("what", "how often"):
         table.add_column(heading)
@@ -313,7 +313,7 @@ def _conclude(platform: Platform, made: report.Report, chosen: Arguments) -> Non
     for (name, code), count in sorted(platform.ended.items()):
         table.add_row(f"{name}, exit code {code}", str(count))
     Console().print(report.table(made), table)
-    for failure in platform.failures:
+    for failure in found:
         _say(f"FAILED: {failure}")
     _say(f"{sum(platform.faults.values())} faults; {made.summary()}; page: {chosen.out / 'report.html'}")
     again = ["python", "workload/local_antithesis.py", f"--seed={chosen.seed}", f"--minutes={chosen.minutes:g}"]
