@@ -248,4 +248,4 @@ def test_interrupted_it_leaves_no_process(tmp_path: Path) -> None:
         assert workload.wait() == 143
         assert workload.err == "faults.py: stopped by SIGTERM\n"
         assert "how many" in workload.out
-        assert not workload.processes()
+        workload.wait_for_the_last_process()  # agents whose raylet was a fault's victim end by themselves

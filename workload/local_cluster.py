@@ -11,6 +11,7 @@ kernel kills raylets if this process dies. Ray listens on loopback, asks for a t
 of its own.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -21,6 +22,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import psutil
 
 from exits import ClusterLost, Ended
 from interrupts import handlers_kept
@@ -137,7 +140,7 @@ class LocalCluster:
         deadline, seen_none = time.monotonic() + _END_TIMEOUT_S, 0
         while seen_none < _LOOKS_AT_NONE and time.monotonic() < deadline:
             processes = self._processes()
-            for process in processes:
+            for process in [*processes, *_descendants(processes)]:
                 send(process, signal.SIGKILL)  # a stopped process dies of it too
             seen_none = 0 if processes else seen_none + 1
             time.sleep(0.1)
@@ -155,6 +158,15 @@ class LocalCluster:
         mark = f"{_MARK}={self._mark}".encode()
         numbers = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
         return [number for number in numbers if mark in _read(number, "environ")]
+
+
+def _descendants(processes: list[int]) -> list[int]:
+    """All that they started: Ray's agents write their titles over their environment, and the mark with it."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [child.pid for child in psutil.Process(process).children(recursive=True)]
+    return found
 
 
 def failing_rpcs(percent: tuple[int, int, int] | None) -> dict[str, str]:
