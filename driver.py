@@ -6,10 +6,11 @@
     python driver.py --updates=20 --actors=7 --run-dir=runs/b
     python compare.py runs/a runs/b                     the same digest after every update
     python driver.py --address=HOST:6379                on a Ray cluster
+    python driver.py --preset=classic                   Karpathy's way: one gradient a game, one step a batch
     python driver.py --help                             every setting
 
-One update: the weights go out, a batch of games is played by actors, their gradients come back, are summed in a fixed
-order, and the optimizer takes one step. Its line in the run's ledger names the digest of what came out.
+One update: the weights go out, a batch of games is played by actors, what they saw and did comes back, and is learned
+from in an order of its own. Its line in the run's ledger names the digest of what came out.
 
 Exit codes: 0 done, 1 a property failed or a digest differs, 2 bad input, 3 the cluster is lost, 4 the disk is full or
 refuses, 130 and 143 interrupted.
@@ -17,7 +18,7 @@ refuses, 130 and 143 interrupted.
 
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import environment
 import exits
@@ -26,7 +27,6 @@ import run_directory
 import versions
 from exits import BadInput, ClusterLost, DiskRefused, Ended, Interrupted
 from interrupts import Interrupts
-from policy import Arrays
 from pool import Key, Pool, PoolSettings
 from progress import Progress, show
 from run_directory import RunDirectory
@@ -58,12 +58,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts: Interrupts) -> None:
-    """Weights out, games played, gradients back, sum, step: until stopped."""
+    """Weights out, games played, steps or gradients back, learn: until stopped."""
     # From here on: Ray's modules, and Ray while it starts, swallow what a handler raises.
     interrupts.defer(end_now=lambda end: exits.at_once(_with_the_way_on(end, settings)))
     # These import Ray or the SDK, which read the environment that has only now been prepared.
     import report
-    from learning import Batch, step
+    from learning import new_batch
     from pong_actor import PongEnv
     from ray_cluster import RayCluster, bring_files, connect
     from recorder import Recorder
@@ -73,19 +73,18 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
     interrupts.check()
     with connect(settings.address, settings.actors) as place:
         interrupts.check()
-        cluster = RayCluster(PongEnv, settings.seed, settings.discount, tuple(versions.pinned()))
+        cluster = RayCluster(PongEnv, *settings.of_a_rollout(), tuple(versions.pinned()))
         pool = Pool(cluster, _pool_settings(settings), _Listener(recorder, interrupts))
         pool.wait_until_ready()
         _announce(settings, state, f"{place}: {pool.describe()}", progress)
         recorder.start_lap()
         try:
             while not recorder.finished(state):
-                batch = Batch(settings, state)
-                for _, (gradient, record) in pool.run("compute_gradient", state.weights, batch.keys):
-                    batch.add(gradient, record)
-                gradient = batch.gradient()
-                state = step(settings, state, gradient)
-                recorder.commit(state, batch, gradient, pool.take_counts())
+                batch = new_batch(settings, state)
+                for _, (result, record) in pool.run(batch.method, state.weights, batch.keys):
+                    batch.add(result, record)
+                state = batch.learn()
+                recorder.commit(state, batch, pool.take_counts())
         finally:
             recorder.checkpoint()
             for sentence in bring_files(run.properties, _BRING_TIMEOUT_S) if settings.address else []:
@@ -112,8 +111,8 @@ class _Listener:
         """Why a node would compute other bits than the run's."""
         return greeting.objection(self._versions)
 
-    def fingerprint(self, value: tuple[Arrays, "RolloutRecord"]) -> str:
-        """A rollout's digest: of its actions, rewards and gradient."""
+    def fingerprint(self, value: tuple[Any, "RolloutRecord"]) -> str:
+        """A rollout's digest: of its actions, its rewards, and what is learned from."""
         return value[1].digest
 
     def duplicate(self, key: Key, first: str, second: str) -> None:

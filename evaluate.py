@@ -41,7 +41,7 @@ from interrupts import Interrupts
 from policy import Arrays
 from pool import Key, Pool, PoolSettings
 from run_directory import CHECKPOINTS, PROPERTIES
-from settings import Settings, read_config
+from settings import CLASSIC, PROXIMAL, Settings, of_preset, read_config
 from state import State
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pong_actor import Greeting
 
 _MOST_GAMES = 100_000
-_UNUSED_DISCOUNT = 0.0
+_NOT_OF_AN_EVALUATION = 0.0, 0.0  # discount and trace decay, which are for learning
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,7 @@ def _load(path: Path) -> State:
     """The state of a checkpoint's file, or the newest good one of a run. Raises BadInput."""
     try:
         if not path.is_dir():
-            state = checkpoints.load(path)
-            return checkpoints.load(path, states.initial(Settings(hidden_units=_hidden_units(path, state))))
+            return checkpoints.load(path, states.initial(_settings_of(path)))
         settings = Settings(**read_config(path)["settings"])
         newest = Checkpoints(path / CHECKPOINTS).newest_good(states.initial(settings), math.inf, print)
     except BadCheckpoint as bad:
@@ -149,11 +148,13 @@ def _load(path: Path) -> State:
     return newest
 
 
-def _hidden_units(path: Path, state: State) -> int:
-    shape = state.weights["W2"].shape if "W2" in state.weights else ()
+def _settings_of(path: Path) -> Settings:
+    """Settings that lead to arrays like those in a checkpoint."""
+    weights = checkpoints.load(path).weights
+    shape = weights["W2"].shape if "W2" in weights else ()
     if len(shape) != 1:
         raise BadCheckpoint(f"{path} does not hold a policy")
-    return int(shape[0])
+    return of_preset(PROXIMAL if "V" in weights else CLASSIC, hidden_units=int(shape[0]))
 
 
 @contextlib.contextmanager
@@ -173,7 +174,7 @@ def _play(chosen: Arguments, weights: Arrays, interrupts: Interrupts) -> list["G
     from ray_cluster import RayCluster, connect
 
     with connect(None, chosen.actors):
-        cluster = RayCluster(PongEnv, chosen.seed, _UNUSED_DISCOUNT, tuple(versions.pinned()))
+        cluster = RayCluster(PongEnv, chosen.seed, *_NOT_OF_AN_EVALUATION, tuple(versions.pinned()))
         pool = Pool(cluster, PoolSettings(chosen.actors, chosen.games), _Listener(interrupts))
         keys = [(index,) for index in range(chosen.games)]
         arriving = track(

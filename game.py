@@ -38,7 +38,8 @@ _BACKGROUND = frozenset((0, 1, 34, 48, 128, 144, 151, 160, 176, 192, 206, 228))
 FOREGROUND = bytes(index not in _BACKGROUND for index in range(256))
 
 
-_LIT = np.frombuffer(FOREGROUND, np.uint8).astype(np.float32)
+_IS_LIT = np.frombuffer(FOREGROUND, np.bool_)
+_LIT = _IS_LIT.astype(np.float32)
 
 
 def playing_field(screen: np.ndarray) -> np.ndarray:
@@ -138,6 +139,12 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
         pixels = (now != before).nonzero()[0]
         signs = _LIT.take(now.take(pixels)) - _LIT.take(before.take(pixels))
         self._colours, self.changed = now, (pixels, signs)
+
+    def seen(self) -> tuple[np.ndarray, np.ndarray]:
+        """What changed, and beyond it, at PIXELS and above, what is lit now: indices, ascending, and float32 signs."""
+        pixels, signs = self.changed
+        lit = _IS_LIT.take(self._colours).nonzero()[0]
+        return np.concatenate((pixels, lit + PIXELS)), np.concatenate((signs, np.ones(len(lit), np.float32)))
 
     def score(self) -> tuple[int, int]:
         """The points for and against, as the game itself counts them: read from its memory, not added up."""

@@ -9,7 +9,7 @@ nothing is committed on top of a broken property. Arguments are plain numbers an
 rollout it was; the SDK takes Python types only, so conditions are converted here.
 
 To add one: write the function, with a message of its own as a literal (the catalog's scanner reads nothing else); end
-its docstring with what reaches it ("every run", "a resume", "an evaluation", "faults" or "a
+its docstring with what reaches it ("every run", "a preset", "a resume", "an evaluation", "faults" or "a
 test command"); call it; run `make docs`. An
 `always` on a rare path gets a `sometimes` or `reachable` beside it.
 """
@@ -172,12 +172,23 @@ def a_late_duplicate_is_dropped(where: Where) -> None:
 
 @guard
 def a_sum_agrees_with_float64(excess: float, where: Where) -> bool:
-    """The error of the tree's sum over its bound, against an independent sum (aggregation.Float64Sum).
+    """The error of the sum over its bound, against an independent sum (aggregation.Float64Sum, proximal.excess).
 
     Reached by every run: updates 1, 11, 21, ....
     """
     always_less_than_or_equal_to(excess, 1.0, "A batch's sum agrees with a float64 sum of the same gradients", where)
     return excess <= 1.0
+
+
+@guard
+def a_pass_uses_each_step_once(parts: Sequence[np.ndarray], count: int, where: Where) -> bool:
+    """A pass over a batch's steps leaves none of them out, and learns from none twice.
+
+    Reached by a preset: proximal, each pass.
+    """
+    holds = bool(np.array_equal(np.sort(np.concatenate(parts)), np.arange(count)))
+    always(holds, "A pass over a batch learns from each of its steps once", where)
+    return holds
 
 
 @guard
@@ -197,18 +208,20 @@ def no_weight_moves_further_than_the_optimizer_can(largest: float, bound: float,
 
     Reached by every run: each update.
     """
-    always_less_than_or_equal_to(largest, bound, "No weight moves further in an update than RMSProp can move it", where)
+    always_less_than_or_equal_to(
+        largest, bound, "No weight moves further in an update than the optimizer can move it", where
+    )
     return largest <= bound
 
 
 @guard
 def a_mean_square_is_never_negative(cache: Mapping[str, np.ndarray], where: Where) -> bool:
-    """RMSProp divides by its root: an infinite one would hold its weight still for good.
+    """The optimizer divides by its root: an infinite one would hold its weight still for good.
 
     Reached by every run: each update.
     """
     holds = _finite(cache) and all(bool((array >= 0.0).all()) for array in cache.values())
-    always(holds, "RMSProp's running mean of squares is finite and never negative", where)
+    always(holds, "The optimizer's running mean of squares is finite and never negative", where)
     return holds
 
 

@@ -1,83 +1,193 @@
-"""One update: the rollouts of a batch summed, and one step of the optimizer. The driver and replay share it.
+"""One update: a batch of rollouts taken in, and what is learned from it. The driver, replay and faults share it.
 
-batch = Batch(settings, state)
-for index in range(settings.batch_size):
-    batch.add(*rollout.compute_gradient(...))      # in any order
-state = step(settings, state, batch.gradient())
+    batch = new_batch(settings, state)
+    for update, index in batch.keys:
+        batch.add(*batch.play(game, index))        # in any order, anywhere
+    state = batch.learn()
+
+Two presets, one loop. `classic`: each rollout brings its own gradient, they are summed, and RMSProp takes one step.
+`proximal`: each rollout brings its steps; in a few passes over all of them, minibatch by minibatch, Adam takes many
+small ones. The driver does that itself: a minibatch costs it milliseconds, less than a message to an actor and back.
 """
 
 import math
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import numpy as np
 
 import invariants
 import policy
+import proximal
+import rollout
 from aggregation import Float64Sum, TreeSum
 from digests import fingerprint
+from game import Pong
 from policy import Arrays
+from proximal import Adam, GameSteps, Objective, Steps
 from rollout import RolloutRecord
-from settings import Settings
+from settings import CLASSIC, Settings
 from state import State
 
-_COMPARED_EVERY = 10  # updates between comparisons of the sum with a float64 sum: it costs as much as the sum itself
+_COMPARED_EVERY = 10  # updates between comparisons of a sum with a float64 sum: it costs as much as the sum itself
+_ROUNDING = 2.0**-23  # float32's, relative to a weight
 
 
-class Batch:
+class Batch(ABC):
     """The rollouts that make one update."""
 
+    method: ClassVar[str]  # of the actor: what it does for a rollout
+
     def __init__(self, settings: Settings, state: State) -> None:
+        self._settings, self._state = settings, state
         self.update = state.update + 1
         self.keys = [(self.update, index) for index in range(settings.batch_size)]
-        self._weights = fingerprint(state.weights)
-        self._sum = TreeSum(settings.batch_size)
-        self._compared = Float64Sum(state.weights) if self.update % _COMPARED_EVERY == 1 else None
+        self._played_with = fingerprint(state.weights)
         self._records: list[RolloutRecord] = []
+        self.gradient_norm = math.nan  # of the update's gradient, or the mean of its minibatches'
 
-    def add(self, gradient: Arrays, record: RolloutRecord) -> None:
+    @abstractmethod
+    def play(self, game: Pong, index: int) -> tuple[Any, RolloutRecord]:
+        """What an actor does for a rollout, done here."""
+
+    def add(self, result: Any, record: RolloutRecord) -> None:
         """Count one rollout in."""
         where = {"update": record.update, "index": record.index}
-        invariants.a_result_comes_from_the_current_weights(record.weights, self._weights, where)
+        invariants.a_result_comes_from_the_current_weights(record.weights, self._played_with, where)
         self._records.append(record)
-        self._sum.add(record.index, gradient)
-        if self._compared:
-            self._compared.add(gradient)
+        self._take(record.index, result)
 
-    def gradient(self) -> Arrays:
-        """The sum over the whole batch."""
+    def learn(self) -> State:
+        """The state after the update."""
         where = {"update": self.update}
-        indices = [record.index for record in self._records]
-        invariants.a_batch_holds_each_index_once(indices, len(self.keys), where)
-        total = self._sum.total()
-        if self._compared:
-            invariants.a_sum_agrees_with_float64(self._compared.excess(total), where)
-        return total
+        invariants.a_batch_holds_each_index_once([one.index for one in self._records], len(self.keys), where)
+        state, bound = self._learn()
+        self._check(state, bound)
+        return state
 
     @property
     def records(self) -> list[RolloutRecord]:
         """The rollouts' records by index."""
         return sorted(self._records, key=lambda record: record.index)
 
+    @abstractmethod
+    def _take(self, index: int, result: Any) -> None:
+        """Keep what a rollout brought."""
 
-def step(settings: Settings, state: State, gradient: Arrays) -> State:
-    """One step uphill."""
-    where = {"update": state.update + 1}
-    weights, cache = policy.rmsprop(state.weights, state.cache, gradient, settings.learning_rate, settings.decay_rate)
-    invariants.weights_are_finite(weights, where)
-    invariants.a_mean_square_is_never_negative(cache, where)
-    moved = max(float(np.max(np.abs(weights[name] - state.weights[name]))) for name in weights)
-    largest = max(float(np.max(np.abs(array))) for array in weights.values())
-    bound = policy.largest_rmsprop_step(settings.learning_rate, settings.decay_rate) * 1.0001 + largest * 2.0**-23
-    invariants.no_weight_moves_further_than_the_optimizer_can(moved, bound, where)
-    return State(state.update + 1, weights, cache)
+    @abstractmethod
+    def _learn(self) -> tuple[State, float]:
+        """The state after the update, and how far no weight can have moved from the one before, but for rounding."""
+
+    def _check(self, state: State, bound: float) -> None:
+        where, before = {"update": self.update}, self._state.weights
+        invariants.weights_are_finite(state.weights, where)
+        squares = policy.unnamed("cache_", state.optimizer) or policy.unnamed("square_", state.optimizer)
+        invariants.a_mean_square_is_never_negative(squares, where)
+        moved = max(float(np.max(np.abs(state.weights[name] - before[name]))) for name in before)
+        largest = max(float(np.max(np.abs(array))) for array in state.weights.values())
+        invariants.no_weight_moves_further_than_the_optimizer_can(moved, bound * 1.0001 + largest * _ROUNDING, where)
 
 
-def statistics(records: list[RolloutRecord], gradient: Arrays, earlier_rewards: list[int]) -> dict[str, Any]:
+class SummedBatch(Batch):
+    """The classic preset's: one gradient a rollout, one step."""
+
+    method = "compute_gradient"
+
+    def __init__(self, settings: Settings, state: State) -> None:
+        super().__init__(settings, state)
+        self._sum = TreeSum(settings.batch_size)
+        self._compared = Float64Sum(state.weights) if self.update % _COMPARED_EVERY == 1 else None
+
+    def play(self, game: Pong, index: int) -> tuple[Arrays, RolloutRecord]:
+        """A rollout's gradient."""
+        settings = self._settings
+        return rollout.compute_gradient(game, self._state.weights, settings.seed, self.update, index, settings.discount)
+
+    def _take(self, index: int, result: Arrays) -> None:
+        self._sum.add(index, result)
+        if self._compared:
+            self._compared.add(result)
+
+    def _learn(self) -> tuple[State, float]:
+        settings, state, gradient = self._settings, self._state, self._sum.total()
+        if self._compared:
+            invariants.a_sum_agrees_with_float64(self._compared.excess(gradient), {"update": self.update})
+        self.gradient_norm = _norm(gradient)
+        cache = policy.unnamed("cache_", state.optimizer)
+        weights, cache = policy.rmsprop(state.weights, cache, gradient, settings.learning_rate, settings.decay_rate)
+        bound = policy.largest_rmsprop_step(settings.learning_rate, settings.decay_rate)
+        return State(self.update, weights, policy.named("cache_", cache)), bound
+
+
+class ProximalBatch(Batch):
+    """The proximal preset's: the rollouts' steps, and many small steps over them."""
+
+    method = "play"
+
+    def __init__(self, settings: Settings, state: State) -> None:
+        super().__init__(settings, state)
+        self._games: dict[int, GameSteps] = {}
+
+    def play(self, game: Pong, index: int) -> tuple[GameSteps, RolloutRecord]:
+        """A rollout's steps."""
+        settings, weights = self._settings, self._state.weights
+        return rollout.play_steps(
+            game, weights, settings.seed, self.update, index, settings.discount, settings.trace_decay
+        )
+
+    def _take(self, index: int, result: GameSteps) -> None:
+        self._games[index] = result
+
+    def _learn(self) -> tuple[State, float]:
+        settings, weights, adam = self._settings, self._state.weights, Adam.of(self._state.optimizer)
+        steps = Steps.of([self._games[index] for index in sorted(self._games)], len(weights["W1"]))
+        rate, bonus = (self._scheduled(name) for name in ("learning_rate", "entropy_bonus"))
+        lengths: list[float] = []
+        for number in range(settings.passes):
+            parts = proximal.minibatches(len(steps), settings.minibatch, settings.seed, self.update, number)
+            invariants.a_pass_uses_each_step_once(parts, len(steps), {"update": self.update, "pass": number})
+            for part in parts:
+                objective = Objective(steps.chosen(part), settings.clip, bonus, settings.value_weight)
+                gradient = objective.gradient(weights)
+                self._check_gradient(weights, objective, gradient, {"pass": number, "step": len(lengths)})
+                lengths.append(proximal.norm(gradient))
+                gradient = proximal.limited(gradient, lengths[-1], settings.longest_gradient)
+                weights, adam = adam.step(weights, gradient, rate)
+        self.gradient_norm = math.fsum(lengths) / len(lengths)
+        return State(self.update, weights, adam.arrays()), len(lengths) * proximal.largest_adam_step(rate)
+
+    def _scheduled(self, name: str) -> float:
+        first, last = getattr(self._settings, name), getattr(self._settings, f"{name}_end")
+        return proximal.scheduled(first, last, self._settings.decline_updates, self.update)
+
+    def _check_gradient(self, weights: Arrays, objective: Objective, gradient: Arrays, of: dict[str, int]) -> None:
+        where = {"update": self.update, **of}
+        invariants.a_gradient_has_the_shape_of_the_weights(gradient, weights, where)
+        invariants.a_gradient_is_finite(gradient, where)
+        if not of["step"] and self.update % _COMPARED_EVERY == 1:
+            invariants.a_sum_agrees_with_float64(objective.excess(weights, gradient), where)
+
+
+def new_batch(settings: Settings, state: State) -> Batch:
+    """An empty batch for the update after a state."""
+    return (SummedBatch if settings.preset == CLASSIC else ProximalBatch)(settings, state)
+
+
+def update_alone(settings: Settings, state: State, game: Pong) -> tuple[State, Batch]:
+    """One update on this process: the same bits, one rollout after the other."""
+    batch = new_batch(settings, state)
+    for _, index in batch.keys:
+        batch.add(*batch.play(game, index))
+    return batch.learn(), batch
+
+
+def statistics(batch: Batch, earlier_rewards: list[int]) -> dict[str, Any]:
     """What metrics.jsonl says of a batch. `earlier_rewards` are those of the rollouts before it, newest last."""
+    records = batch.records
     rewards = [record.reward for record in records]
     last_100 = (earlier_rewards + rewards)[-100:]
     return {
-        "update": records[0].update,
+        "update": batch.update,
         "rollouts": len(records),
         "steps": sum(record.steps for record in records),
         "reward_mean": math.fsum(rewards) / len(rewards),
@@ -85,7 +195,11 @@ def statistics(records: list[RolloutRecord], gradient: Arrays, earlier_rewards: 
         "reward_max": max(rewards),
         "reward_mean_100": math.fsum(last_100) / len(last_100),
         "loss": math.fsum(record.loss for record in records) / len(records),
-        "gradient_norm": math.sqrt(math.fsum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradient.values())),
+        "gradient_norm": batch.gradient_norm,
         "points_won": sum(record.points_won for record in records),
         "points_lost": sum(record.points_lost for record in records),
     }
+
+
+def _norm(gradient: Arrays) -> float:
+    return math.sqrt(math.fsum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradient.values()))

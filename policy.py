@@ -5,7 +5,7 @@ sums along axis 0 of a C-ordered array (row by row), `numpy.add.accumulate` (in 
 (exactly rounded). No BLAS, and nothing from libm: both choose their algorithm by the processor they find.
 
 Weights, gradients and optimizer state are dictionaries of float32 arrays with the same names and shapes:
-"W1" [D, H], one row a pixel, and "W2" [H]. Below, T is the number of steps, D of pixels, H of hidden units.
+"W1" [D, H], one row an input, and "W2" [H]. Below, T is the number of steps, D of inputs, H of hidden units.
 """
 
 import math
@@ -48,6 +48,16 @@ def zeros_like(arrays: Arrays) -> Arrays:
     return {name: np.zeros_like(array) for name, array in arrays.items()}
 
 
+def named(prefix: str, arrays: Arrays) -> Arrays:
+    """The same arrays, a prefix before each name."""
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def unnamed(prefix: str, arrays: Arrays) -> Arrays:
+    """Those that have the prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
 # exp(x) = 2^k exp(r) with k the integer nearest to x / ln 2 and |r| <= ln(2) / 2, as in Cody and Waite,
 # "Software Manual for the Elementary Functions" (1980). The high part of ln 2 has 20 zero bits at its end, so that
 # k times it is exact; the thirteenth Taylor term of exp(r) is below 2^-52.
@@ -70,6 +80,19 @@ def sigmoid(logit: float) -> float:
         power = power * r + coefficient
     exponential = math.ldexp(power, -k)  # exp(-|logit|); ldexp is exact
     return 1.0 / (1.0 + exponential) if logit >= 0.0 else exponential / (1.0 + exponential)
+
+
+def sigmoids(logits: np.ndarray) -> np.ndarray:
+    """`sigmoid` of each, float64: the same operations, so the same bits."""
+    magnitude = np.minimum(np.abs(logits), _SIGMOID_LIMIT)
+    k = np.floor(magnitude * _INVERSE_LN2 + 0.5)
+    r = k * _LN2_LOW - (magnitude - k * _LN2_HIGH)
+    power = np.zeros_like(r)
+    for coefficient in _EXP_TAYLOR:
+        power = power * r + coefficient
+    exponential = np.ldexp(power, -k.astype(np.int64))
+    found: np.ndarray = np.where(logits >= 0.0, 1.0, exponential) / (1.0 + exponential)
+    return found
 
 
 class Forward:

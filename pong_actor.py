@@ -1,7 +1,8 @@
-"""The Ray actor: weights in, a rollout's gradient out.
+"""The Ray actor: weights in, a rollout's gradient or its steps out.
 
-    actor = PongEnv.remote(seed=0, discount=0.99)
+    actor = PongEnv.remote(seed=0, discount=0.99, trace_decay=0.95)
     gradient, record = ray.get(actor.compute_gradient.remote(weights, update=1, index=0))
+    steps, record = ray.get(actor.play.remote(weights, update=1, index=0))
 
 It holds an emulator and nothing that a rollout could change: whichever actor computes (weights, update, index), in
 whatever order, the bytes are the same. So Ray restarts nothing by itself (`max_restarts=0`, `max_task_retries=0`): the
@@ -21,6 +22,7 @@ import rollout
 import versions
 from game import Pong
 from policy import Arrays
+from proximal import GameSteps
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class Greeting:
 class PongEnv:
     """Plays games of Pong, one at a time."""
 
-    def __init__(self, seed: int, discount: float, packages: Sequence[str] = ()) -> None:
+    def __init__(self, seed: int, discount: float, trace_decay: float, packages: Sequence[str] = ()) -> None:
         # Named by the driver: Ray may delete the files that it brought here, once a killed driver's job ends.
-        self._seed, self._discount, self._packages = seed, discount, packages
+        self._seed, self._discount, self._trace_decay, self._packages = seed, discount, trace_decay, packages
         self._game = Pong()
 
     def greet(self) -> Greeting:
@@ -55,6 +57,11 @@ class PongEnv:
     def compute_gradient(self, weights: Arrays, update: int, index: int) -> tuple[Arrays, rollout.RolloutRecord]:
         """Play rollout (update, index) with these weights: its gradient and its record."""
         return rollout.compute_gradient(self._game, weights, self._seed, update, index, self._discount)
+
+    def play(self, weights: Arrays, update: int, index: int) -> tuple[GameSteps, rollout.RolloutRecord]:
+        """Play rollout (update, index) with these weights: its steps, to learn from, and its record."""
+        discount, trace_decay = self._discount, self._trace_decay
+        return rollout.play_steps(self._game, weights, self._seed, update, index, discount, trace_decay)
 
     def evaluate(self, policy: tuple[Arrays, bool], index: int) -> evaluation.GameResult:
         """Play game `index` of an evaluation. `policy` is the weights, and whether to play greedily."""

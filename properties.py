@@ -19,7 +19,7 @@ from antithesis.catalog import scan_source
 _INVARIANTS = Path(__file__).with_name("invariants.py")
 _NEEDED = ("message", "assert_type", "condition", "hit")  # of what the SDK writes of an assertion
 _REACHED_BY = re.compile(
-    r"\s*Reached by (every run|a resume|an evaluation|faults|a test command): (.*?)\.\s*$", re.DOTALL
+    r"\s*Reached by (every run|a preset|a resume|an evaluation|faults|a test command): (.*?)\.\s*$", re.DOTALL
 )
 
 

@@ -12,7 +12,6 @@ import invariants
 import learning
 from checkpoints import ALWAYS_KEPT_EVERY, BadCheckpoint
 from learning import Batch
-from policy import Arrays
 from progress import Progress
 from run_directory import RunDirectory
 from settings import Settings
@@ -68,9 +67,9 @@ class Recorder:
         wall_time_s = self._wall_time_s + time.monotonic() - self._lap_began
         self._run.ledger.add_event({"wall_time_s": wall_time_s, "update": self._committed.update, "event": text})
 
-    def commit(self, state: State, batch: Batch, gradient: Arrays, counts: Counter[str]) -> None:
+    def commit(self, state: State, batch: Batch, counts: Counter[str]) -> None:
         """Make an update part of the run: check it, write it down, show it. Raises PropertyFailed, DiskRefused."""
-        metrics = learning.statistics(batch.records, gradient, self._rewards)
+        metrics = learning.statistics(batch, self._rewards)
         metrics |= self._lap(metrics["steps"])
         metrics |= {name: counts[name] for name in COUNTED}
         metrics |= state.digests()

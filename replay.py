@@ -133,7 +133,7 @@ class Replay:
                 film.write_trace(trace, trajectory)
             if video:
                 film.write_video(video, trajectory, seed, update, index)
-        _, record = rollout.compute_gradient(self._game, state.weights, seed, update, index, self._settings.discount)
+        _, record = learning.new_batch(self._settings, state).play(self._game, index)
         nothing, recomputed = {"weights_digest": ""}, vars(record)
         difference = first_difference(
             Entry(nothing, {index: recomputed}), Entry(nothing, {index: recorded or recomputed})
@@ -162,12 +162,8 @@ class Replay:
 
     def _replayed(self, state: State, updates: Iterable[int]) -> State:
         """The state after some updates, each recomputed and compared with its record."""
-        seed, discount = self._settings.seed, self._settings.discount
         for _ in track(list(updates), "replaying", console=Console(stderr=True), disable=not sys.stderr.isatty()):
-            batch = Batch(self._settings, state)
-            for update, index in batch.keys:
-                batch.add(*rollout.compute_gradient(self._game, state.weights, seed, update, index, discount))
-            state = learning.step(self._settings, state, batch.gradient())
+            state, batch = learning.update_alone(self._settings, state, self._game)
             self._compare(state, batch)
         return state
 

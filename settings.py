@@ -12,14 +12,35 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 import tyro
 
 import command_line
 from exits import BadInput
 
-DECIDE_THE_RESULT = ("seed", "batch_size", "learning_rate", "discount", "decay_rate", "hidden_units")
+Preset = Literal["proximal", "classic"]
+PROXIMAL: Final = "proximal"
+CLASSIC: Final = "classic"
+# What the presets change of the defaults below, and which settings only one of them has.
+_PRESETS: dict[str, dict[str, Any]] = {PROXIMAL: {}, CLASSIC: {"learning_rate": 1e-4, "hidden_units": 200}}
+_ONLY_OF = {
+    PROXIMAL: (
+        "learning_rate_end",
+        "entropy_bonus",
+        "entropy_bonus_end",
+        "decline_updates",
+        "passes",
+        "minibatch",
+        "clip",
+        "trace_decay",
+        "value_weight",
+        "longest_gradient",
+    ),
+    CLASSIC: ("decay_rate",),
+}
+_OF_ALL = ("preset", "seed", "batch_size", "learning_rate", "discount", "hidden_units")
+DECIDE_THE_RESULT = (*_OF_ALL, *_ONLY_OF[PROXIMAL], *_ONLY_OF[CLASSIC])
 _OF_ONE_COMMAND = ("resume", "overwrite", "redis_address")
 _MOST = 100_000  # enough for anybody; a slip of the finger beyond would only fill the memory
 _SMALLEST_RATE = 1e-30  # float32 holds it; RMSProp's steps are below ten times the rate, so that none is above 1
@@ -43,14 +64,36 @@ class Settings:
     """Stop once the mean reward of the last 100 rollouts is X or more."""
     seed: int = 0
     """All randomness comes from it: another seed is another run."""
-    learning_rate: float = 1e-3
-    """RMSProp's step size. Karpathy's 1e-4 is far slower."""
+    preset: Preset = PROXIMAL
+    """How it learns. proximal: many small steps over each batch. classic: Karpathy's, one gradient a game, one step."""
+    learning_rate: float = 2e-3
+    """The optimizer's step size at first (classic: always, and 1e-4; 1e-3 learns faster)."""
+    learning_rate_end: float = 2e-4
+    """Its step size in the end (proximal)."""
+    entropy_bonus: float = 0.02
+    """What a policy is worth for not being sure, at first (proximal). Higher: it explores more, and plays worse."""
+    entropy_bonus_end: float = 0.001
+    """The same in the end (proximal)."""
+    decline_updates: int = 250
+    """Updates over which both go from the one to the other, in a straight line (proximal)."""
+    passes: int = 3
+    """How often each batch is learned from (proximal)."""
+    minibatch: int = 2048
+    """Steps of games for one step of the optimizer, about (proximal)."""
+    clip: float = 0.2
+    """How far an action's probability may move in an update before it counts no more, as a part of it (proximal)."""
+    trace_decay: float = 0.95
+    """How much advantages trust rewards to come over the value head: 1 rewards alone, 0 the next step's (proximal)."""
+    value_weight: float = 0.5
+    """The weight of the value head's error (proximal)."""
+    longest_gradient: float = 0.5
+    """A minibatch's gradient is shortened to this length (proximal)."""
     discount: float = 0.99
     """How much a reward one step later is worth now."""
     decay_rate: float = 0.99
-    """How much of RMSProp's running mean of squares stays at each update."""
-    hidden_units: int = 200
-    """Hidden units of the policy."""
+    """How much of RMSProp's running mean of squares stays at each update (classic)."""
+    hidden_units: int = 64
+    """Hidden units of the policy (classic: 200)."""
     actors: _Count = None
     """Actors that play; without it, one per CPU of the cluster, at most the batch size. Never changes the result."""
     run_dir: _Folder = None
@@ -77,14 +120,23 @@ class Settings:
         for name in ("checkpoint_every", "keep_checkpoints", "updates"):
             value = getattr(self, name)
             _require(value is None or (_is_whole(value) and value >= 1), name, value, "a whole number from 1")
-        for name in ("batch_size", "hidden_units", "actors"):
+        _require(self.preset in _PRESETS, "preset", self.preset, " or ".join(_PRESETS))
+        for name in ("batch_size", "hidden_units", "actors", "decline_updates", "passes", "minibatch"):
             value = getattr(self, name)
             fits = value is None or (_is_whole(value) and 1 <= value <= _MOST)
             _require(fits, name, value, f"a whole number from 1 to {_MOST}")
         seed_fits = _is_whole(self.seed) and 0 <= self.seed < 2**63
         _require(seed_fits, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
-        rate = self.learning_rate
-        _require(_SMALLEST_RATE <= rate <= 1.0, "learning_rate", rate, f"a number from {_SMALLEST_RATE:g} to 1")
+        for name in ("learning_rate", "learning_rate_end"):
+            rate = getattr(self, name)
+            _require(_SMALLEST_RATE <= rate <= 1.0, name, rate, f"a number from {_SMALLEST_RATE:g} to 1")
+        for name in ("clip", "longest_gradient"):
+            value = getattr(self, name)
+            _require(0.0 < value < math.inf, name, value, "a finite number above 0")
+        for name in ("entropy_bonus", "entropy_bonus_end", "value_weight"):
+            value = getattr(self, name)
+            _require(0.0 <= value < math.inf, name, value, "a finite number from 0")
+        _require(0.0 <= self.trace_decay <= 1.0, "trace_decay", self.trace_decay, "a number from 0 to 1")
         for name in ("cluster_timeout_s", "rollout_timeout_s"):
             value = getattr(self, name)
             _require(value is None or 0.0 < value < math.inf, name, value, "a finite number above 0")
@@ -92,6 +144,10 @@ class Settings:
         _require(0.0 <= self.decay_rate < 1.0, "decay_rate", self.decay_rate, "a number from 0 to below 1")
         reward = self.until_reward
         _require(reward is None or -21.0 <= reward <= 21.0, "until_reward", reward, "a number from -21 to 21")
+        for other in _PRESETS.keys() - {self.preset}:
+            for name in _ONLY_OF[other]:
+                if getattr(self, name) != getattr(type(self), name):
+                    raise BadInput(f"{_flag(name)} belongs to --preset={other}, not to {self.preset}: leave it out.")
         for address in (self.address, self.redis_address):
             _check_address(address)
         if self.address and self.redis_address:
@@ -105,17 +161,21 @@ class Settings:
         return self.run_dir or Path("runs") / self._name()
 
     def _name(self) -> str:
-        parts = [f"pong-seed{self.seed}-batch{self.batch_size}"]
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            named_already = field.name in ("seed", "batch_size")
-            if field.name in DECIDE_THE_RESULT and not named_already and value != field.default:
-                parts.append(f"{field.name.replace('_', '')}{value}")
+        usual = of_preset(self.preset)
+        parts = ["pong", *([] if self.preset == PROXIMAL else [self.preset])]
+        parts += [f"seed{self.seed}", f"batch{self.batch_size}"]
+        for name, value in self.deciding().items():
+            if name not in ("preset", "seed", "batch_size") and value != getattr(usual, name):
+                parts.append(f"{name.replace('_', '')}{value}")
         return "-".join(parts)
 
     def deciding(self) -> dict[str, Any]:
         """The settings that decide the result, by name."""
-        return {name: getattr(self, name) for name in DECIDE_THE_RESULT}
+        return {name: getattr(self, name) for name in (*_OF_ALL, *_ONLY_OF[self.preset])}
+
+    def of_a_rollout(self) -> tuple[int, float, float]:
+        """What a rollout depends on beside its weights and its name: seed, discount, trace decay."""
+        return self.seed, self.discount, self.trace_decay
 
     def lasting(self) -> dict[str, Any]:
         """What config.json keeps: all but what concerns one command or says where the run is."""
@@ -127,10 +187,16 @@ class Settings:
         return shlex.join(["python", "driver.py", "--resume", f"--run-dir={self.directory}"])
 
 
+def of_preset(preset: Preset, **changes: Any) -> Settings:
+    """A preset's settings, with changes."""
+    return Settings(preset=preset, **_PRESETS[preset] | changes)
+
+
 def from_command_line(arguments: Sequence[str]) -> Settings:
     """The settings that a command line asks for, with those of the run where it resumes one. Raises BadInput."""
     _no_empty_values(arguments)
     settings = command_line.parse(Settings, arguments, "python driver.py")
+    settings = command_line.parse(Settings, arguments, "python driver.py", defaults=of_preset(settings.preset))
     settings.check()
     if settings.resume:
         recorded = Settings(**read_config(settings.directory)["settings"], run_dir=settings.run_dir)
@@ -185,14 +251,18 @@ def _is_whole(value: object) -> bool:
 
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:
     if not holds:
-        raise BadInput(f"--{name.replace('_', '-')} must be {wanted}, not {value}.")
+        raise BadInput(f"{_flag(name)} must be {wanted}, not {value}.")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _same_result(settings: Settings, recorded: Settings) -> None:
     for name, value in settings.deciding().items():
         before = getattr(recorded, name)
         if value != before:
-            flag = f"--{name.replace('_', '-')}"
+            flag = _flag(name)
             raise BadInput(
                 f"{flag} is {value}, but the run in {settings.directory} was made with {before}: "
                 f"leave {flag} out to resume it, or choose another --run-dir."

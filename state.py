@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import digests
 import policy
 from game import PIXELS
 from policy import Arrays
-from settings import Settings
+from proximal import Adam
+from settings import CLASSIC, Settings
 
-_CACHE = "cache_"  # before the name of a weight: RMSProp's running mean of its squared gradient
+_OF_THE_OPTIMIZER = ("cache_", "mean_", "square_", "powers")  # how the names of its arrays begin
 
 
 @dataclass(frozen=True)
@@ -18,17 +21,17 @@ class State:
 
     update: int
     weights: Arrays
-    cache: Arrays
+    optimizer: Arrays
 
     def arrays(self) -> Arrays:
         """All arrays under one name each: what digests and checkpoints hold."""
-        return self.weights | {_CACHE + name: array for name, array in self.cache.items()}
+        return self.weights | self.optimizer
 
     @classmethod
     def of(cls, update: int, arrays: Arrays) -> "State":
         """The reverse of `arrays`."""
-        weights = {name: array for name, array in arrays.items() if not name.startswith(_CACHE)}
-        return cls(update, weights, {name: arrays[_CACHE + name] for name in weights})
+        optimizer = {name: array for name, array in arrays.items() if name.startswith(_OF_THE_OPTIMIZER)}
+        return cls(update, {name: array for name, array in arrays.items() if name not in optimizer}, optimizer)
 
     def digest(self) -> str:
         """The SHA-256 that the ledger names this state by."""
@@ -42,5 +45,9 @@ class State:
 
 def initial(settings: Settings) -> State:
     """Update 0: random weights from the seed, nothing accumulated."""
-    weights = policy.initial_weights(settings.seed, PIXELS, settings.hidden_units)
-    return State(0, weights, policy.zeros_like(weights))
+    if settings.preset == CLASSIC:
+        weights = policy.initial_weights(settings.seed, PIXELS, settings.hidden_units)
+        return State(0, weights, policy.named("cache_", policy.zeros_like(weights)))
+    weights = policy.initial_weights(settings.seed, 2 * PIXELS, settings.hidden_units)
+    weights["V"] = np.zeros(settings.hidden_units, np.float32)
+    return State(0, weights, Adam.initial(weights).arrays())

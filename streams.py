@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     POLICY = 1
     STICKY_ACTIONS = 2
     EVALUATION = 3
+    MINIBATCHES = 4
 
 
 class Stream:
@@ -37,6 +38,10 @@ class Stream:
     def uniforms(self, count: int) -> np.ndarray:
         """The next `count` numbers of [0, 1), float64: 53 random bits each."""
         return (self._bits.random_raw(count) >> np.uint64(11)) * 2.0**-53
+
+    def order(self, count: int) -> np.ndarray:
+        """The numbers 0 to count - 1 in a random order, int64: that of their draws."""
+        return np.argsort(self._bits.random_raw(count), kind="stable")
 
     def __iter__(self) -> Iterator[float]:
         """The same numbers, one by one, without end."""

@@ -35,7 +35,7 @@ from exits import Ended
 from game import Pong
 from policy import Arrays
 from rollout import RolloutRecord, compute_gradient
-from settings import Settings
+from settings import CLASSIC, Settings, of_preset
 from state import State, initial
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,8 +47,8 @@ Line = dict[str, Any]
 
 def real_settings(directory: Path, **changes: Any) -> Settings:
     """Four updates of two games each, a checkpoint every second one."""
-    small: dict[str, Any] = {"hidden_units": 2, "batch_size": BATCH_SIZE, "updates": UPDATES}
-    return Settings(**small | {"checkpoint_every": CHECKPOINT_EVERY, "run_dir": directory} | changes)
+    small: dict[str, Any] = {"hidden_units": 2, "batch_size": BATCH_SIZE, "updates": UPDATES, "learning_rate": 1e-3}
+    return of_preset(CLASSIC, **small | {"checkpoint_every": CHECKPOINT_EVERY, "run_dir": directory} | changes)
 
 
 # ---- the runs ---------------------------------------------------------------------------------------------------

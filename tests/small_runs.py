@@ -1,7 +1,8 @@
 """A small run without Ray, and a disk that fails: what the tests of checkpoints, ledger and crashes share.
 
-The run is made by the driver's own parts: `Recorder`, `Batch`, `step`. Only the rollouts are stand-ins that cost next
-to nothing: pure functions of (weights, seed, update, index) too, whose sums show the order of their additions.
+The run is made by the driver's own parts, `Recorder` and the classic preset's `Batch`. Only the rollouts are stand-ins
+that cost next to nothing: pure functions of (weights, seed, update, index) too, whose sums show the order of their
+additions.
 
     state = train(small_settings(tmp_path / "run"))
     with disk(Kill(at=20)), pytest.raises(Killed):
@@ -27,13 +28,13 @@ import pytest
 
 import versions
 from digests import fingerprint
-from learning import Batch, step
+from learning import Batch, new_batch
 from policy import Arrays
 from progress import Progress
 from recorder import Recorder
 from rollout import RolloutRecord, combined
 from run_directory import open_for_writing
-from settings import Settings
+from settings import CLASSIC, Settings, of_preset
 from state import State
 from streams import Purpose, Stream
 
@@ -47,9 +48,9 @@ Rollout = Callable[[Settings, Arrays, int, int], tuple[Arrays, RolloutRecord]]
 
 def small_settings(directory: Path, **changes: Any) -> Settings:
     """Three rollouts an update, six updates, a checkpoint every second one, one of them kept."""
-    small: dict[str, Any] = {"hidden_units": 1, "batch_size": 3, "updates": 6}
+    small: dict[str, Any] = {"hidden_units": 1, "learning_rate": 1e-3, "batch_size": 3, "updates": 6}
     small |= {"checkpoint_every": 2, "keep_checkpoints": 1, "run_dir": directory}
-    return Settings(**small | changes)
+    return of_preset(CLASSIC, **small | changes)
 
 
 @functools.cache
@@ -120,6 +121,7 @@ def train(
     *,
     rollout: Rollout = stand_in,
     arrival: Callable[[Iterable[int]], Iterable[int]] = iter,
+    learn: Callable[[Batch], State] = Batch.learn,
 ) -> State:
     """Train as the driver does; `arrival` reorders the indices of a batch."""
     diary = diary or Diary()
@@ -129,13 +131,12 @@ def train(
         diary.began_after = state.update
         recorder.start_lap()
         while not recorder.finished(state):
-            batch = Batch(settings, state)
+            batch = new_batch(settings, state)
             diary.computed.append(batch.update)
             for index in arrival(range(settings.batch_size)):
                 batch.add(*rollout(settings, state.weights, batch.update, index))
-            gradient = batch.gradient()
-            state = step(settings, state, gradient)
-            recorder.commit(state, batch, gradient, Counter())
+            state = learn(batch)
+            recorder.commit(state, batch, Counter())
             if state.update % settings.checkpoint_every == 0:
                 diary.checkpointed.append(state.update)
         recorder.checkpoint()

@@ -24,7 +24,7 @@ ALTERATIONS = 200
 def some_state(update: int, hidden_units: int = 1) -> State:
     """A state with numbers of its own in all its arrays."""
     initial = state.initial(small_settings(Path(), seed=update, hidden_units=hidden_units))
-    return State(update, initial.weights, {name: array * array for name, array in initial.weights.items()})
+    return State(update, initial.weights, {f"cache_{name}": array * array for name, array in initial.weights.items()})
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_checkpoint_reads_back_to_the_bit(tmp_path, hidden_units):
 
 def test_special_numbers_read_back_to_the_bit(tmp_path):
     bits = np.array([0x80000000, 1, 0x7F800000, 0xFF800000, 0x7FC00001, 0x7F7FFFFF], np.uint32).view(np.float32)
-    saved = State(1, {"W2": bits}, {"W2": bits[::-1]})
+    saved = State(1, {"W2": bits}, {"cache_W2": bits[::-1]})
     Checkpoints(tmp_path).save(saved)
     loaded = Checkpoints(tmp_path).load(1, saved)
     assert [array.tobytes() for array in loaded.arrays().values()] == [bits.tobytes(), bits[::-1].tobytes()]
@@ -277,7 +277,7 @@ def test_a_checkpoint_holds_no_pickle(two):
 def test_an_array_of_objects_is_not_saved(tmp_path):
     objects = np.array([Payload(tmp_path)], dtype=object)
     with pytest.raises((ValueError, TypeError)):
-        Checkpoints(tmp_path / "checkpoints").save(State(1, {"W2": objects}, {"W2": objects}))
+        Checkpoints(tmp_path / "checkpoints").save(State(1, {"W2": objects}, {"cache_W2": objects}))
 
 
 def rewrite(path: Path, without: str = "", **others: np.ndarray) -> None:

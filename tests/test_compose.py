@@ -11,6 +11,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import pytest
 import yaml
@@ -21,7 +22,6 @@ import rollout
 import settings
 import state
 from game import Pong
-from policy import Arrays
 from settings import Settings
 from workload import container_faults
 from workload.container_faults import ContainerFault
@@ -216,16 +216,16 @@ def digests_without_ray(chosen: Settings, updates: int) -> dict[int, str]:
     digests = {}
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
         for _ in range(updates):
-            batch = learning.Batch(chosen, now)
-            for result in processes.map(functools.partial(_play, now.weights, chosen), batch.keys):
+            batch = learning.new_batch(chosen, now)
+            for result in processes.map(functools.partial(_play, chosen, now), range(chosen.batch_size)):
                 batch.add(*result)
-            now = learning.step(chosen, now, batch.gradient())
+            now = batch.learn()
             digests[now.update] = now.digest()
     return digests
 
 
-def _play(weights: Arrays, chosen: Settings, key: tuple[int, int]) -> tuple[Arrays, rollout.RolloutRecord]:
-    return rollout.compute_gradient(_game(), weights, chosen.seed, *key, chosen.discount)
+def _play(chosen: Settings, now: state.State, index: int) -> tuple[Any, rollout.RolloutRecord]:
+    return learning.new_batch(chosen, now).play(_game(), index)
 
 
 @functools.cache

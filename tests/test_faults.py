@@ -223,8 +223,9 @@ def test_what_an_interval_takes_too_long_is_charged_to_its_faults() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_training_under_faults_ends_in_the_digest_without_them(tmp_path: Path) -> None:
-    arguments = ["--faults=32", "--seed=1", "--updates=20", f"--run-dir={tmp_path / 'runs'}"]
+@pytest.mark.parametrize("preset", ["classic", "proximal"])
+def test_training_under_faults_ends_in_the_digest_without_them(tmp_path: Path, preset: str) -> None:
+    arguments = ["--faults=32", "--seed=1", "--updates=20", f"--preset={preset}", f"--run-dir={tmp_path / 'runs'}"]
     done = finished(*arguments, program=FAULTS, limit_s=patience(360.0))
     assert done.returncode == 0, done.stdout + done.stderr
     struck = re.findall(r"^ +[\d.]+ s  fault \d+ of 32: (.*?) \(", done.stdout, re.MULTILINE)

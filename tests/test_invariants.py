@@ -61,6 +61,10 @@ GUARDED = {
         [([0, 1, 2], 3), ([2, 0, 1], 3), ([0], 1)],
         [([0, 1], 3), ([0, 1, 1], 3), ([0, 1, 2, 2], 3), ([0, 1, 3], 3), ([1, 2, 3], 3), ([-1, 0, 1], 3), ([], 1)],
     ),
+    "a_pass_uses_each_step_once": (
+        [([np.array([1, 0])], 2), ([np.array([2]), np.array([0, 1])], 3)],
+        [([np.array([0, 1])], 3), ([np.array([0, 1]), np.array([1])], 2), ([np.array([0, 0])], 2)],
+    ),
     "a_result_comes_from_the_current_weights": ([("ab", "ab")], [("ab", "ac"), ("", "ab")]),
     "a_rollout_done_twice_gives_the_same_bytes": ([("ab", "ab")], [("ab", "ac"), ("ab", "")]),
     "a_sum_agrees_with_float64": ([(0.0,), (1.0,)], [(1.0 + 2**-52,), (math.inf,), (math.nan,)]),

@@ -19,7 +19,7 @@ LIMIT_S = 500.0
 FOUND_BY = {
     "rollout-twice": "An update is the sum of each of its rollouts once",
     "stale-weights": "Every rollout counted was played with the current weights",
-    "large-steps": "No weight moves further in an update than RMSProp can move it",
+    "large-steps": "No weight moves further in an update than the optimizer can move it",
     "lost-optimizer-state": "A recorded update can be recomputed to the bit",
     "line-twice": "The ledger holds each update and each of its rollouts once",
 }

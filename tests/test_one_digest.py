@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from commands import (
     GOLDEN_SETTINGS,
+    PROXIMAL_SETTINGS,
     ROOT,
     Digests,
     command,
@@ -37,6 +38,7 @@ from commands import (
 
 # To compute them anew after a change that is meant to change them:
 # PYTHONPATH=.:tests python -c "import commands as c; print(c.digests_without_ray(2, **c.GOLDEN_SETTINGS))"
+# and the same with c.PROXIMAL_SETTINGS
 GOLDEN = [
     Digests(
         weights="4d88d09aadf7a1aef7078d0b64e2f45785e7e3a5f6009a7a3fe4ce5d1597bb9a",
@@ -52,6 +54,25 @@ GOLDEN = [
             "3a9017bff754ac19e85a9db89be68497",
             "542f096002e561deaacb32d2683a8a1c",
             "734a152824d53f7e1b20ead91e127a0e",
+        ],
+    ),
+]
+
+GOLDEN_PROXIMAL = [
+    Digests(
+        weights="b7fb91a5446d22c645fc55524fc88fb6d03fd6a24b0087185fe8740eba4de627",
+        rollouts=[
+            "969f96e22a2dcf1c32466d84e80b2d04",
+            "095e9b23ca952091b649c18b3566b29d",
+            "8db68dec9d6bf1fcce24c6ad5304fc7f",
+        ],
+    ),
+    Digests(
+        weights="343a81ed9b3aae924c9d438c92b3ad4a8b54027a426e527f8f6254edd79ff1f3",
+        rollouts=[
+            "3c170041dc8416dfdf141efde0415ce3",
+            "adbf9ad3356a171e7c2fb56cafa681a5",
+            "376a59372936de600eb346bfe7ee4ced",
         ],
     ),
 ]
@@ -122,6 +143,7 @@ def cpu_flags() -> frozenset[str]:
 
 def test_the_digests_are_the_recorded_ones():
     assert digests_without_ray(2, **GOLDEN_SETTINGS) == GOLDEN
+    assert digests_without_ray(2, **PROXIMAL_SETTINGS) == GOLDEN_PROXIMAL
 
 
 @on_x86_64
@@ -129,7 +151,7 @@ def test_the_digests_are_the_recorded_ones():
 def test_the_digests_do_not_depend_on_processor_libraries_or_hash_seed(reports, name):
     if name not in reports:
         pytest.skip(f"this processor lacks {VARIANTS[name].needs}")
-    assert [Digests(*digests) for digests in reports[name]["digests"]] == GOLDEN
+    assert [Digests(*digests) for digests in reports[name]["digests"]] == GOLDEN + GOLDEN_PROXIMAL
 
 
 @on_x86_64
@@ -144,7 +166,28 @@ def test_each_variant_does_change_something(reports, name):
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"learning_rate": 1e-4}, {"discount": 0.9}, {"decay_rate": 0.9}])
 def test_the_digests_depend_on_each_setting_that_decides_the_result(change):
-    assert digests_without_ray(1, **CHEAP, **change)[0].weights != digests_without_ray(1, **CHEAP)[0].weights
+    classic = {**CHEAP, "preset": "classic"}
+    assert digests_without_ray(1, **classic, **change)[0].weights != digests_without_ray(1, **classic)[0].weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate_end": 1e-4},
+        {"entropy_bonus": 0.01},
+        {"entropy_bonus_end": 0.01},
+        {"decline_updates": 10},
+        {"passes": 2},
+        {"minibatch": 1000},
+        {"clip": 0.01},
+        {"trace_decay": 0.9},
+        {"value_weight": 0.4},
+        {"longest_gradient": 0.01},
+    ],
+)
+def test_the_digests_depend_on_each_setting_of_the_proximal_preset(change):
+    assert digests_without_ray(2, **CHEAP, **change)[1].weights != digests_without_ray(2, **CHEAP)[1].weights
 
 
 def witnesses() -> dict[str, Any]:
@@ -266,4 +309,5 @@ def result(directory: Path) -> dict[str, bytes | None]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"digests": digests_without_ray(2, **GOLDEN_SETTINGS), "witnesses": witnesses()}))
+    found = digests_without_ray(2, **GOLDEN_SETTINGS) + digests_without_ray(2, **PROXIMAL_SETTINGS)
+    print(json.dumps({"digests": found, "witnesses": witnesses()}))

@@ -15,7 +15,7 @@ import properties
 from properties import Observations, declared, observe
 
 ROOT = Path(__file__).resolve().parent.parent
-SITUATIONS = ("every run", "a resume", "an evaluation", "faults", "a test command")
+SITUATIONS = ("every run", "a preset", "a resume", "an evaluation", "faults", "a test command")
 CLAIMS = ("first", "second", "third")
 
 

@@ -222,7 +222,7 @@ def test_altered_weights_in_a_checkpoint_are_found(run, arguments):
 
 
 def test_an_altered_optimizer_state_in_a_checkpoint_is_found(run):
-    save_altered(run, 2, lambda state: next_float(state.cache["W1"], 3000, 1))
+    save_altered(run, 2, lambda state: next_float(state.optimizer["cache_W1"], 3000, 1))
     assert_differs(run, "--update=3", names=[CHECKPOINT.format(2), "its cache_W1"])
 
 

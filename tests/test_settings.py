@@ -18,7 +18,7 @@ import ray_cluster
 import run_directory
 import versions
 from exits import BadInput
-from settings import DECIDE_THE_RESULT, Settings, from_command_line
+from settings import DECIDE_THE_RESULT, Settings, from_command_line, of_preset
 
 # flag: its field, a value as it is typed, and what it then is
 FLAGS = {
@@ -31,6 +31,17 @@ FLAGS = {
     "--discount": ("discount", "0.9", 0.9),
     "--decay-rate": ("decay_rate", "0.5", 0.5),
     "--hidden-units": ("hidden_units", "16", 16),
+    "--preset": ("preset", "classic", "classic"),
+    "--learning-rate-end": ("learning_rate_end", "1e-5", 1e-5),
+    "--entropy-bonus": ("entropy_bonus", "0.01", 0.01),
+    "--entropy-bonus-end": ("entropy_bonus_end", "0", 0.0),
+    "--decline-updates": ("decline_updates", "100", 100),
+    "--passes": ("passes", "4", 4),
+    "--minibatch": ("minibatch", "512", 512),
+    "--clip": ("clip", "0.1", 0.1),
+    "--trace-decay": ("trace_decay", "0.9", 0.9),
+    "--value-weight": ("value_weight", "1", 1.0),
+    "--longest-gradient": ("longest_gradient", "1", 1.0),
     "--run-dir": ("run_dir", "some/where else", Path("some/where else")),
     "--checkpoint-every": ("checkpoint_every", "4", 4),
     "--keep-checkpoints": ("keep_checkpoints", "2", 2),
@@ -39,6 +50,7 @@ FLAGS = {
     "--address": ("address", "head:6379", "head:6379"),
     "--redis-address": ("address", "head:6379", "head:6379"),
 }
+PRESET_OF = {"decay_rate": "classic"}
 SWITCHES = {"--resume", "--overwrite"}
 SMALL = {"batch_size": 2, "hidden_units": 2, "updates": 3}
 
@@ -93,7 +105,7 @@ def assert_refused(end: End, *words: str) -> None:
 def help_by_flag(text: str) -> dict[str, str]:
     texts: dict[str, str] = {}
     for row in text.splitlines():
-        option = re.match(r"[│ ]*(--[a-z][a-z-]+)( [A-Z]+)?(  .*|$)", row.rstrip("│ "))
+        option = re.match(r"[│ ]*(--[a-z][a-z-]+)( [A-Z]+| {[a-z,]+})?(  .*|$)", row.rstrip("│ "))
         if option:
             texts[option[1]] = option[3].strip()
         elif texts and row.strip("│╰─╯- "):
@@ -126,10 +138,11 @@ def test_every_setting_has_a_flag():
 @pytest.mark.parametrize("flag", FLAGS)
 def test_a_value_follows_its_flag_or_an_equals_sign(flag):
     name, typed, value = FLAGS[flag]
-    joined = from_command_line([f"{flag}={typed}"])
+    preset = PRESET_OF.get(name, "proximal")
+    joined = from_command_line([f"--preset={preset}", f"{flag}={typed}"])
     assert getattr(joined, name) == value
-    assert joined == from_command_line([flag, typed])
-    assert joined == dataclasses.replace(Settings(), **{name: value})
+    assert joined == from_command_line([f"--preset={preset}", flag, typed])
+    assert joined == of_preset(value if name == "preset" else preset, **({} if name == "preset" else {name: value}))
 
 
 def test_the_old_name_of_the_address_works_and_says_what_replaced_it(capsys):
@@ -139,9 +152,14 @@ def test_the_old_name_of_the_address_works_and_says_what_replaced_it(capsys):
 
 
 def test_the_default_run_directory_is_named_after_the_settings_that_decide_the_result():
-    changes = {"seed": 1, "batch_size": 3, "learning_rate": 0.01, "discount": 0.5, "decay_rate": 0.5, "hidden_units": 5}
+    changes = {name: value for name, _, value in FLAGS.values() if name in DECIDE_THE_RESULT}
     assert changes.keys() == set(DECIDE_THE_RESULT)
-    one_changed = {Settings(**{name: value}).directory for name, value in changes.items()}
+    presets = {name: PRESET_OF.get(name, "proximal") for name in changes}
+    of_presets = {of_preset("classic").directory}
+    one_changed = {
+        of_preset(presets[name], **{name: value}).directory for name, value in changes.items() if name != "preset"
+    }
+    one_changed |= of_presets
     assert Settings().directory == Path("runs/pong-seed0-batch10")
     assert len(one_changed | {Settings().directory}) == len(changes) + 1
     assert all(directory.parent == Path("runs") for directory in one_changed)
@@ -198,7 +216,7 @@ def test_what_changed_at_a_resume_is_recorded(run_dir):
     assert from_command_line(["--resume", f"--run-dir={run_dir}"]).updates == 9
 
 
-@pytest.mark.parametrize("name", DECIDE_THE_RESULT)
+@pytest.mark.parametrize("name", Settings(**SMALL).deciding())
 def test_what_decides_the_result_may_not_change_at_a_resume(run_dir, ends, name):
     flag = f"--{name.replace('_', '-')}"
     before, typed = getattr(Settings(**SMALL), name), FLAGS[flag][1]

@@ -86,7 +86,15 @@ def test_purposes_keep_their_numbers():
         "POLICY": 1,
         "STICKY_ACTIONS": 2,
         "EVALUATION": 3,
+        "MINIBATCHES": 4,
     }
+
+
+def test_an_order_is_that_of_the_draws_and_holds_each_number_once():
+    draws = Stream(3, Purpose.MINIBATCHES, 1, 2).uniforms(5000)
+    order = Stream(3, Purpose.MINIBATCHES, 1, 2).order(5000)
+    assert sorted(order.tolist()) == list(range(5000))
+    assert (np.diff(draws[order]) >= 0).all()
 
 
 def test_uniforms_fill_the_interval_from_0_to_below_1():

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -31,13 +31,12 @@ import command_line
 import exits
 import learning
 import report
-import rollout
 import state as states
 from exits import BadInput, Differs, PropertyFailed
 from game import Pong
 from interrupts import Interrupts
 from ledger import Entry, Ledger, first_difference, irregularities
-from settings import Settings
+from settings import CLASSIC, Preset, Settings, of_preset
 from workload.fault_accounts import Accounts
 from workload.fault_injection import Injector
 from workload.fault_schedule import NODES_AT_FIRST, ROLLOUT_TIMEOUT_S, Fault, draw
@@ -49,13 +48,13 @@ _HALT_S = 300.0  # longer than all that the driver waits for in its turn: an act
 _MOST_ENDS = 20  # of drivers that end by themselves, before that is taken for the rule
 
 # Small and weak, so that a game is short and stays short: there is much to break in little time.
-_TRAINING = Settings(
-    batch_size=4,
-    hidden_units=16,
-    learning_rate=1e-4,
-    checkpoint_every=3,
-    rollout_timeout_s=ROLLOUT_TIMEOUT_S,
-)
+_TRAINING: dict[str, Any] = {
+    "batch_size": 4,
+    "hidden_units": 16,
+    "learning_rate": 1e-4,
+    "checkpoint_every": 3,
+    "rollout_timeout_s": ROLLOUT_TIMEOUT_S,
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,8 @@ class Arguments:
     """Updates of a training. It is begun anew until the faults are used up."""
     minutes: Annotated[float | None, tyro.conf.arg(metavar="M")] = None
     """Stop with the faults after M minutes, however many are left."""
+    preset: Preset = CLASSIC
+    """How the trainings learn: as in driver.py."""
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where the trainings and the drivers' logs are kept; without it, runs/faults-<seed>-<time>."""
 
@@ -80,7 +81,7 @@ class Arguments:
                 raise BadInput(f"--{name} must be a whole number from 1, not {getattr(self, name)}.")
         if self.minutes is not None and not 0.0 < self.minutes < math.inf:
             raise BadInput(f"--minutes must be a finite number above 0, not {self.minutes}.")
-        replace(_TRAINING, seed=self.seed).check()
+        self.settings().check()
         if self.run_dir and self.run_dir.exists() and (not self.run_dir.is_dir() or any(self.run_dir.iterdir())):
             raise BadInput(f"{self.run_dir} is in use: choose another --run-dir.")
 
@@ -89,9 +90,13 @@ class Arguments:
         """The folder of the trainings."""
         return (self.run_dir or Path("runs") / f"faults-{self.seed}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
 
+    def settings(self) -> Settings:
+        """Those of the trainings."""
+        return of_preset(self.preset, **_TRAINING, seed=self.seed, updates=self.updates, run_dir=self.directory)
+
     def command(self) -> str:
         """The command that repeats this."""
-        values = {"faults": self.faults, "seed": self.seed, "updates": self.updates}
+        values = {"faults": self.faults, "seed": self.seed, "updates": self.updates, "preset": self.preset}
         return shlex.join(["python", "workload/faults.py", *(f"--{name}={value}" for name, value in values.items())])
 
 
@@ -100,7 +105,7 @@ def main(arguments: Sequence[str]) -> None:
     chosen = command_line.parse(Arguments, arguments, "python workload/faults.py")
     chosen.check()
     Interrupts()  # until the end: Ray puts no handlers of its own here
-    settings = replace(_TRAINING, seed=chosen.seed, updates=chosen.updates, run_dir=chosen.directory)
+    settings = chosen.settings()
     try:
         settings.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -123,10 +128,7 @@ def compute_without_faults(settings: Settings) -> dict[int, Entry]:
     """What the ledger must hold, by update: computed here, one rollout after the other, without Ray."""
     state, game, entries = states.initial(settings), Pong(), {}
     while state.update < (settings.updates or 0):
-        batch = learning.Batch(settings, state)
-        for update, index in batch.keys:
-            batch.add(*rollout.compute_gradient(game, state.weights, settings.seed, update, index, settings.discount))
-        state = learning.step(settings, state, batch.gradient())
+        state, batch = learning.update_alone(settings, state, game)
         entries[state.update] = Entry(state.digests(), {record.index: vars(record) for record in batch.records})
         if state.update % 10 == 0:
             _say(f"without faults: update {state.update} of {settings.updates}, digest {state.digest()[:12]}")

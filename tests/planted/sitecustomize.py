@@ -36,15 +36,16 @@ def play_with_stale_weights(pool):
     pool.Pool.run = with_stale_weights
 
 
-def take_too_large_steps(policy):
-    rmsprop = policy.rmsprop
-    calls = []
+def take_too_large_steps(learning):
+    learn = learning.ProximalBatch._learn
 
-    def too_large(weights, cache, gradient, learning_rate, decay_rate):
-        calls.append(1)
-        return rmsprop(weights, cache, gradient, learning_rate * (100 if len(calls) >= BEGINS_AT else 1), decay_rate)
+    def too_large(self):
+        state, bound = learn(self)
+        if self.update >= BEGINS_AT:
+            state.weights["W2"][0] += 100
+        return state, bound
 
-    policy.rmsprop = too_large
+    learning.ProximalBatch._learn = too_large
 
 
 def lose_the_optimizer_state(checkpoints):
@@ -52,7 +53,7 @@ def lose_the_optimizer_state(checkpoints):
 
     def without_cache(self, update, like, *more):
         state = load(self, update, like, *more)
-        return type(state)(state.update, state.weights, like.cache)
+        return type(state)(state.update, state.weights, like.optimizer)
 
     checkpoints.Checkpoints.load = without_cache
 
@@ -93,7 +94,7 @@ def forget_the_score(game):
 BUGS = {
     "rollout-twice": ("pool", count_a_rollout_twice),
     "stale-weights": ("pool", play_with_stale_weights),
-    "large-steps": ("policy", take_too_large_steps),
+    "large-steps": ("learning", take_too_large_steps),
     "lost-optimizer-state": ("checkpoints", lose_the_optimizer_state),
     "clock-for-dice": ("game", draw_sticky_actions_from_the_clock),
     "line-twice": ("ledger", write_a_line_twice),
