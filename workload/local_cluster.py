@@ -31,6 +31,7 @@ from interrupts import handlers_kept
 _MARK = "RAY_PONG_LOCAL_CLUSTER"
 _START_TIMEOUT_S = 120  # of a node; Ray's own 30 are too few for a machine that is busy
 _END_TIMEOUT_S = 10.0
+_PLAYING = (b"ray::PongEnv.compute_gradient", b"ray::PongEnv.play")  # of an actor, by preset: its title then
 _LOOKS_AT_NONE = 3  # before all are believed to be gone: a process that is just starting has no environment to be read
 _STORE_BYTES = 100 << 20
 
@@ -131,8 +132,8 @@ class LocalCluster:
 
     def actors(self, playing: bool = False) -> list[int]:
         """The processes of the actors that are alive and not frozen, or only of those that play just now, by age."""
-        title = b"ray::PongEnv.compute_gradient" if playing else b"ray::PongEnv"
-        found = [one for one in self._processes() if _command(one).startswith(title) and not _is_stopped(one)]
+        titles = _PLAYING if playing else (b"ray::PongEnv",)
+        found = [one for one in self._processes() if _command(one).startswith(titles) and not _is_stopped(one)]
         return sorted(found, key=_started)
 
     def close(self) -> None:
