@@ -8,7 +8,8 @@ The games are the same for the same seed, whatever the number of actors: none of
 depends on another. The video shows the first game. JSON keys: games, mean, ci95_low, ci95_high, min, max, points_for,
 points_against, games_won, steps_mean; `mean` to `max` are of a game's reward, its points for less those against.
 
-Exit codes: 0 done, 1 a property failed, 2 bad input, 3 the cluster is lost, 130 and 143 interrupted.
+Exit codes: 0 done, 1 a property failed, 2 bad input, 3 the cluster is lost, 4 the disk is full or
+refuses, 130 and 143 interrupted.
 """
 
 import contextlib
@@ -22,8 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.progress import track
 from scipy import stats
 
 import checkpoints
@@ -40,6 +39,7 @@ from game import Pong
 from interrupts import Interrupts
 from policy import Arrays
 from pool import Key, Pool, PoolSettings
+from progress import bar
 from run_directory import CHECKPOINTS, PROPERTIES
 from settings import CLASSIC, PROXIMAL, Settings, of_preset, read_config
 from state import State
@@ -177,13 +177,7 @@ def _play(chosen: Arguments, weights: Arrays, interrupts: Interrupts) -> list["G
         cluster = RayCluster(PongEnv, chosen.seed, *_NOT_OF_AN_EVALUATION, tuple(versions.pinned()))
         pool = Pool(cluster, PoolSettings(chosen.actors, chosen.games), _Listener(interrupts))
         keys = [(index,) for index in range(chosen.games)]
-        arriving = track(
-            pool.run("evaluate", (weights, chosen.greedy), keys),
-            "playing",
-            total=chosen.games,
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
+        arriving = bar(pool.run("evaluate", (weights, chosen.greedy), keys), "playing", total=chosen.games)
         return [result for _, result in sorted(arriving, key=lambda arrival: arrival[0])]
 
 

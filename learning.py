@@ -7,7 +7,7 @@
 
 Two presets, one loop. `classic`: each rollout brings its own gradient, they are summed, and RMSProp takes one step.
 `proximal`: each rollout brings its steps; in a few passes over all of them, minibatch by minibatch, Adam takes many
-small ones. The driver does that itself: a minibatch costs it milliseconds, less than a message to an actor and back.
+small ones. The driver does that itself: no half-done pass is left behind by an actor that dies.
 """
 
 import math

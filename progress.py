@@ -3,16 +3,18 @@
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+_Item = TypeVar("_Item")
 _CURVE_POINTS = 60
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -72,6 +74,11 @@ def show(title: str) -> Iterator[Progress]:
         return
     with Live(console=console, auto_refresh=False) as live:
         yield _Panel(live, title)
+
+
+def bar(items: Iterable[_Item], what: str, total: int) -> Iterable[_Item]:
+    """The items, with a bar on standard error while they are gone through, where that is a terminal."""
+    return track(items, what, total=total, console=Console(stderr=True), disable=not sys.stderr.isatty())
 
 
 def sparkline(values: deque[float]) -> str:

@@ -11,15 +11,12 @@ The update after the last recorded one is recomputed too: where a property stopp
 Exit codes: 0 the same, 1 different, 2 bad input.
 """
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.progress import track
 
 import command_line
 import exits
@@ -34,6 +31,7 @@ from exits import BadInput, Differs
 from game import Pong
 from learning import Batch
 from ledger import Entry, Ledger, first_difference
+from progress import bar
 from run_directory import CHECKPOINTS
 from settings import Settings, read_config
 from state import State
@@ -160,9 +158,9 @@ class Replay:
         self._compare_checkpoint(state)
         return state
 
-    def _replayed(self, state: State, updates: Iterable[int]) -> State:
+    def _replayed(self, state: State, updates: range) -> State:
         """The state after some updates, each recomputed and compared with its record."""
-        for _ in track(list(updates), "replaying", console=Console(stderr=True), disable=not sys.stderr.isatty()):
+        for _ in bar(updates, "replaying", total=len(updates)):
             state, batch = learning.update_alone(self._settings, state, self._game)
             self._compare(state, batch)
         return state

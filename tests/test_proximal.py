@@ -8,12 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+import learning
 import policy
 import proximal
 import rollout
+import state
+from exits import PropertyFailed
 from game import PIXELS, Pong
 from policy import Arrays
 from proximal import Adam, GameSteps, Objective, Steps
+from settings import of_preset
 
 INPUTS, HIDDEN, STEPS = 12, 5, 40
 CLIP, BONUS, VALUE_WEIGHT = 0.2, 0.03, 0.5
@@ -174,6 +178,50 @@ def test_a_gradient_is_shortened_to_a_length_and_no_further():
 @pytest.mark.parametrize(("update", "expected"), [(1, 1.0), (2, 0.9), (6, 0.5), (10, 0.1), (11, 0.0), (500, 0.0)])
 def test_a_schedule_is_a_straight_line_and_then_level(update, expected):
     assert proximal.scheduled(1.0, 0.0, 10, update) == pytest.approx(expected)
+
+
+# ---- planted bugs ------------------------------------------------------------------------------------------------
+
+
+def learning_fails() -> str:
+    """The property that stops the first update of a small run."""
+    chosen = of_preset("proximal", batch_size=1, hidden_units=2, minibatch=500)
+    with pytest.raises(PropertyFailed) as failed:
+        learning.update_alone(chosen, state.initial(chosen), Pong())
+    return str(failed.value)
+
+
+def test_a_pass_that_leaves_steps_out_is_caught(monkeypatch):
+    whole = proximal.minibatches
+    monkeypatch.setattr(proximal, "minibatches", lambda *name, **more: whole(*name, **more)[1:])
+    assert "a pass uses each step once" in learning_fails()
+
+
+def test_a_pass_that_uses_steps_twice_is_caught(monkeypatch):
+    whole = proximal.minibatches
+    monkeypatch.setattr(proximal, "minibatches", lambda *name, **more: whole(*name, **more) + whole(*name, **more)[:1])
+    assert "a pass uses each step once" in learning_fails()
+
+
+def test_a_sum_that_is_wrong_is_caught(monkeypatch):
+    right = Objective.gradient
+
+    def wrong(self: Objective, weights: Arrays) -> Arrays:
+        found = right(self, weights)
+        return found | {"W1": found["W1"] * np.float32(1.001)}
+
+    monkeypatch.setattr(Objective, "gradient", wrong)
+    assert "a sum agrees with float64" in learning_fails()
+
+
+def test_a_step_longer_than_adams_is_caught(monkeypatch):
+    right = Adam.step
+
+    def long(self: Adam, weights: Arrays, gradient: Arrays, learning_rate: float) -> tuple[Arrays, Adam]:
+        return right(self, weights, gradient, 100 * learning_rate)
+
+    monkeypatch.setattr(Adam, "step", long)
+    assert "no weight moves further than the optimizer can" in learning_fails()
 
 
 # ---- in a game --------------------------------------------------------------------------------------------------
