@@ -2,6 +2,9 @@
 
 A damaged one is reported by name and the one before it is used. The last N stay, and every hundredth update's, so that
 a replay of any update starts near. They hold arrays only, no pickled objects.
+
+A run that was given weights to begin with has a checkpoint of update 0. Weights alone, without what only training
+needs, have the same form of file: `pretrained/pong.npz`.
 """
 
 import io
@@ -12,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import durable
+from policy import Arrays
 from state import State
 
 ALWAYS_KEPT_EVERY = 100
@@ -42,11 +46,8 @@ class Checkpoints:
         if not self._folder.is_dir():
             with durable.refusing(self._folder):
                 durable.make_folder(self._folder)
-        buffer = io.BytesIO()
-        about = {_UPDATE: np.array(state.update), _DIGEST: np.array(state.digest())}
-        np.savez(buffer, allow_pickle=False, **about, **state.arrays())
         path = self.path(state.update)
-        durable.write_atomically(path, buffer.getvalue())
+        write(path, state)
         return path
 
     def load(self, update: int, like: State) -> State:
@@ -55,6 +56,10 @@ class Checkpoints:
         if state.update != update:
             raise BadCheckpoint(f"{self.path(update)} is another update's ({state.update})")
         return state
+
+    def first(self, otherwise: State) -> State:
+        """The state that the run began with, if it was given; `otherwise` if not. Raises BadCheckpoint."""
+        return self.load(0, otherwise) if self.path(0).exists() else otherwise
 
     def newest_good(
         self,
@@ -97,6 +102,14 @@ class Checkpoints:
             durable.delete(self.path(update))
 
 
+def write(path: Path, state: State) -> None:
+    """Write a checkpoint file. Raises DiskRefused."""
+    buffer = io.BytesIO()
+    about = {_UPDATE: np.array(state.update), _DIGEST: np.array(state.digest())}
+    np.savez(buffer, allow_pickle=False, **about, **state.arrays())
+    durable.write_atomically(path, buffer.getvalue())
+
+
 def load(path: Path, like: State | None = None) -> State:
     """Read a checkpoint file. Raises BadCheckpoint if it is not sound, or not shaped as `like`."""
     try:
@@ -113,10 +126,25 @@ def load(path: Path, like: State | None = None) -> State:
         raise BadCheckpoint(f"{path} is damaged ({type(error).__name__})") from None
     if found != digest:
         raise BadCheckpoint(f"{path} is damaged (its digest is not that of its arrays)")
-    if like is not None and _kinds(state) != _kinds(like):
-        raise BadCheckpoint(f"{path} is of another shape ({_kinds(state)} instead of {_kinds(like)})")
+    if like is not None:
+        _expect(path, state.arrays(), like.arrays())
     return state
 
 
-def _kinds(state: State) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {name: (array.shape, array.dtype.str) for name, array in state.arrays().items()}
+def load_weights(path: Path, like: Arrays) -> State:
+    """Read what a checkpoint file, or one of weights alone, says of the policy: a state without an optimizer.
+
+    Raises BadCheckpoint if it is not sound, or not shaped as `like`.
+    """
+    state = load(path)
+    _expect(path, state.weights, like)
+    return State(state.update, state.weights, {})
+
+
+def _expect(path: Path, arrays: Arrays, like: Arrays) -> None:
+    if _kinds(arrays) != _kinds(like):
+        raise BadCheckpoint(f"{path} is of another shape ({_kinds(arrays)} instead of {_kinds(like)})")
+
+
+def _kinds(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {name: (array.shape, array.dtype.str) for name, array in arrays.items()}

@@ -68,9 +68,12 @@ def _explanation(a: Path, b: Path) -> str:
     told = ", ".join(
         f"{name} {settings[0][name]} and {settings[1].get(name)}" for name in names if name in DECIDE_THE_RESULT
     )
+    began_otherwise = not told and configs[0]["initial_digest"] != configs[1]["initial_digest"]
     packages = versions.differences(configs[0]["versions"], configs[1]["versions"])
-    return (f" Their settings differ: {told}." if told else "") + (
-        f" Their package versions differ: {packages}." if packages else ""
+    return (
+        (f" Their settings differ: {told}." if told else "")
+        + (" They began with other weights." if began_otherwise else "")
+        + (f" Their package versions differ: {packages}." if packages else "")
     )
 
 

@@ -138,7 +138,7 @@ def _load(path: Path) -> State:
     """The state of a checkpoint's file, or the newest good one of a run. Raises BadInput."""
     try:
         if not path.is_dir():
-            return checkpoints.load(path, states.initial(_settings_of(path)))
+            return checkpoints.load_weights(path, states.initial(_settings_of(path)).weights)
         settings = Settings(**read_config(path)["settings"])
         newest = Checkpoints(path / CHECKPOINTS).newest_good(states.initial(settings), math.inf, print)
     except BadCheckpoint as bad:

@@ -88,7 +88,6 @@ class Replay:
         self._ledger = Ledger(directory)
         self._checkpoints = Checkpoints(directory / CHECKPOINTS)
         self._game = Pong()
-        self._initial = states.initial(self._settings)
         self._checkpoints_met = 0
         for sentence in self._ledger.damage:
             print(sentence)
@@ -97,6 +96,10 @@ class Replay:
             print(f"note: the run was made with other package versions: here is {differences}")
         if not floats.keep_denormals():
             raise BadInput("this process flushes denormal numbers to zero: its bits would differ.")
+        try:
+            self._initial = self._checkpoints.first(states.initial(self._settings))
+        except BadCheckpoint as bad:
+            raise Differs(f"{bad}: the run began with it.") from None
         if self._initial.digest() != config["initial_digest"]:
             raise Differs(f"{directory}: its settings do not give its initial weights (seed {self._settings.seed}).")
 

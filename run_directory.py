@@ -3,7 +3,7 @@
 config.json            settings, package versions, digest of the initial weights
 metrics.jsonl          one line an update     } the ledger
 rollouts.jsonl         one line a rollout     }
-checkpoints/           update-00000120.npz, ...
+checkpoints/           update-00000120.npz, ...; that of update 0 where the run was given weights to begin with
 properties/            what the Antithesis SDK saw, one file a process
 lock                   held by the driver that writes; says which it is
 """
@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import checkpoints
 import durable
 import state
 import versions
-from checkpoints import Checkpoints
+from checkpoints import BadCheckpoint, Checkpoints
 from exits import BadInput
 from ledger import METRICS, ROLLOUTS, Ledger
 from settings import Settings, read_config
@@ -54,7 +55,7 @@ class RunDirectory:
         """The newest good state: of a checkpoint that the ledger bears out, or the initial one. Damage is told of."""
         for sentence in self.ledger.damage:
             tell(sentence)
-        beginning = state.initial(settings)
+        beginning = self.checkpoints.first(state.initial(settings))
         last = self.ledger.last_update
         for update in self.checkpoints.updates():
             if update > last:
@@ -69,13 +70,14 @@ def open_for_writing(settings: Settings, tell: Callable[[str], None]) -> Iterato
     Raises BadInput if it cannot be written, is being written, or holds a run and no setting says what to do with it.
     """
     directory = settings.directory
+    first = _first_state(settings)  # before anything is deleted: it may be a file of the run that is to be overwritten
     lock = _open_lock(directory)
     try:
         _take_lock(lock, directory)
         files = [directory / CONFIG, directory / METRICS, directory / ROLLOUTS]
         holds_a_run = any(path.exists() for path in files) or bool(Checkpoints(directory / CHECKPOINTS).updates())
         if settings.resume:
-            _check_same_run(settings)
+            first = _check_same_run(settings, first)
             Ledger(directory).cut_torn_lines(tell)
         elif holds_a_run and not settings.overwrite:
             raise BadInput(
@@ -85,22 +87,35 @@ def open_for_writing(settings: Settings, tell: Callable[[str], None]) -> Iterato
         elif holds_a_run:
             _clear(directory)
         _delete_leftovers(directory)
-        write_config(settings)
+        if settings.init_weights:
+            Checkpoints(directory / CHECKPOINTS).save(first)
+        write_config(settings, first)
         yield RunDirectory(directory, lock)
     finally:
         os.close(lock)
 
 
-def write_config(settings: Settings) -> None:
-    """Write config.json. Raises DiskRefused."""
+def write_config(settings: Settings, first: State) -> None:
+    """Write config.json of a run that began with a state. Raises DiskRefused."""
     config = {
         "settings": settings.lasting(),
         "versions": versions.installed(),
         "python": platform.python_version(),
-        "initial_digest": state.initial(settings).digest(),
+        "initial_digest": first.digest(),
     }
     path = settings.directory / CONFIG
     durable.write_atomically(path, json.dumps(config, indent=2).encode() + b"\n")
+
+
+def _first_state(settings: Settings) -> State:
+    """The state that a new run begins with. Raises BadInput if the weights given cannot be used."""
+    first = state.initial(settings)
+    if settings.init_weights is None:
+        return first
+    try:
+        return state.beginning(settings, checkpoints.load_weights(settings.init_weights, first.weights).weights)
+    except BadCheckpoint as bad:
+        raise BadInput(f"--init-weights: {bad}.") from None
 
 
 def _open_lock(directory: Path) -> int:
@@ -125,8 +140,8 @@ def _take_lock(lock: int, directory: Path) -> None:
         os.pwrite(lock, f"driver process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
-def _check_same_run(settings: Settings) -> None:
-    """Raise BadInput unless what is here would go on with the run as it began: its packages and its first weights."""
+def _check_same_run(settings: Settings, initial: State) -> State:
+    """The run's first state. Raises BadInput unless what is here would go on as it began: same packages and weights."""
     config = read_config(settings.directory)
     differences = versions.differences(versions.installed(), config["versions"])
     if differences:
@@ -134,11 +149,16 @@ def _check_same_run(settings: Settings) -> None:
             f"the run in {settings.directory} was made with other package versions: here is {differences}; "
             f"install the run's versions to resume it."
         )
-    if state.initial(settings).digest() != config["initial_digest"]:
+    try:
+        first = Checkpoints(settings.directory / CHECKPOINTS).first(initial)
+    except BadCheckpoint as bad:
+        raise BadInput(f"{bad}: the run began with it; restore it, or start anew with --overwrite.") from None
+    if first.digest() != config["initial_digest"]:
         raise BadInput(
             f"{settings.directory / CONFIG} is damaged: its settings do not give its initial weights; "
             f"restore it, or start anew with --overwrite."
         )
+    return first
 
 
 def _delete_leftovers(directory: Path) -> None:

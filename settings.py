@@ -41,7 +41,7 @@ _ONLY_OF = {
 }
 _OF_ALL = ("preset", "seed", "batch_size", "learning_rate", "discount", "hidden_units")
 DECIDE_THE_RESULT = (*_OF_ALL, *_ONLY_OF[PROXIMAL], *_ONLY_OF[CLASSIC])
-_OF_ONE_COMMAND = ("resume", "overwrite", "redis_address")
+_OF_ONE_COMMAND = ("init_weights", "resume", "overwrite", "redis_address")
 _MOST = 100_000  # enough for anybody; a slip of the finger beyond would only fill the memory
 _SMALLEST_RATE = 1e-30  # float32 holds it; RMSProp's steps are below ten times the rate, so that none is above 1
 
@@ -50,6 +50,7 @@ _Count = Annotated[int | None, tyro.conf.arg(metavar="N")]
 _Number = Annotated[float | None, tyro.conf.arg(metavar="X")]
 _Text = Annotated[str | None, tyro.conf.arg(metavar="ADDR")]
 _Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
+_File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class Settings:
     """Actors that play; without it, one per CPU of the cluster, at most the batch size. Never changes the result."""
     run_dir: _Folder = None
     """Where the run is kept; without it, runs/<name made of the settings that decide the result>."""
+    init_weights: _File = None
+    """Begin with a checkpoint's or pretrained weights: the run keeps them, and its digests are of what follows."""
     resume: _Flag = False
     """Go on with the run in the run directory; what the command line leaves out is taken from there."""
     overwrite: _Flag = False
@@ -152,6 +155,8 @@ class Settings:
             _check_address(address)
         if self.address and self.redis_address:
             raise BadInput("--redis-address is the old name of --address: give one of them.")
+        if self.resume and self.init_weights:
+            raise BadInput("--resume and --init-weights exclude each other: a run has begun with its own weights.")
         if self.resume and self.overwrite:
             raise BadInput("--resume and --overwrite exclude each other: one keeps the run, the other deletes it.")
 
@@ -167,6 +172,8 @@ class Settings:
         for name, value in self.deciding().items():
             if name not in ("preset", "seed", "batch_size") and value != getattr(usual, name):
                 parts.append(f"{name.replace('_', '')}{value}")
+        if self.init_weights:
+            parts.append(f"from-{self.init_weights.stem}")
         return "-".join(parts)
 
     def deciding(self) -> dict[str, Any]:

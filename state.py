@@ -46,8 +46,13 @@ class State:
 def initial(settings: Settings) -> State:
     """Update 0: random weights from the seed, nothing accumulated."""
     if settings.preset == CLASSIC:
-        weights = policy.initial_weights(settings.seed, PIXELS, settings.hidden_units)
-        return State(0, weights, policy.named("cache_", policy.zeros_like(weights)))
+        return beginning(settings, policy.initial_weights(settings.seed, PIXELS, settings.hidden_units))
     weights = policy.initial_weights(settings.seed, 2 * PIXELS, settings.hidden_units)
-    weights["V"] = np.zeros(settings.hidden_units, np.float32)
+    return beginning(settings, weights | {"V": np.zeros(settings.hidden_units, np.float32)})
+
+
+def beginning(settings: Settings, weights: Arrays) -> State:
+    """Update 0 with given weights, nothing accumulated."""
+    if settings.preset == CLASSIC:
+        return State(0, weights, policy.named("cache_", policy.zeros_like(weights)))
     return State(0, weights, Adam.initial(weights).arrays())

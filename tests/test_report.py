@@ -15,6 +15,7 @@ import properties
 import replay
 import report
 import run_directory
+import state
 from properties import Property
 from settings import Settings
 
@@ -59,7 +60,8 @@ def write_process(run: Path, name: str, *hits: str) -> None:
 def new_run(directory: Path) -> Path:
     """A run of which nothing is known but its settings."""
     directory.mkdir()
-    run_directory.write_config(Settings(hidden_units=1, run_dir=directory))
+    settings = Settings(hidden_units=1, run_dir=directory)
+    run_directory.write_config(settings, state.initial(settings))
     return directory
 
 

@@ -16,6 +16,7 @@ import driver
 import exits
 import ray_cluster
 import run_directory
+import state
 import versions
 from exits import BadInput
 from settings import DECIDE_THE_RESULT, Settings, from_command_line, of_preset
@@ -42,6 +43,7 @@ FLAGS = {
     "--trace-decay": ("trace_decay", "0.9", 0.9),
     "--value-weight": ("value_weight", "1", 1.0),
     "--longest-gradient": ("longest_gradient", "1", 1.0),
+    "--init-weights": ("init_weights", "some/weights.npz", Path("some/weights.npz")),
     "--run-dir": ("run_dir", "some/where else", Path("some/where else")),
     "--checkpoint-every": ("checkpoint_every", "4", 4),
     "--keep-checkpoints": ("keep_checkpoints", "2", 2),
@@ -167,7 +169,9 @@ def test_the_default_run_directory_is_named_after_the_settings_that_decide_the_r
 
 def test_nothing_else_names_the_default_run_directory(monkeypatch):
     monkeypatch.setattr("time.time", lambda: 0.0)
-    others = [flag for flag, (name, _, _) in FLAGS.items() if name not in (*DECIDE_THE_RESULT, "run_dir")]
+    others = [
+        flag for flag, (name, _, _) in FLAGS.items() if name not in (*DECIDE_THE_RESULT, "init_weights", "run_dir")
+    ]
     for flag in others:
         assert from_command_line([f"{flag}={FLAGS[flag][1]}"]).directory == Settings().directory
 
@@ -188,7 +192,7 @@ def test_a_resumed_run_takes_what_is_left_out_from_its_config(tmp_path):
         run_dir=tmp_path / "run",
     )
     (tmp_path / "run").mkdir()
-    run_directory.write_config(given)
+    run_directory.write_config(given, state.initial(given))
     assert from_command_line(["--resume", f"--run-dir={tmp_path / 'run'}"]) == dataclasses.replace(given, resume=True)
 
 
