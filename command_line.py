@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -26,6 +27,14 @@ def parse(
         if not stop.code:  # --help
             raise
         raise BadInput(f"{_sentence(complaint.getvalue())} See {program} --help.") from None
+
+
+def expect_a_folder(**files: Path | None) -> None:
+    """Raise BadInput for a file to be written, named by its flag, in no folder: before the work for it is done."""
+    for flag, path in files.items():
+        if path and (path.is_dir() or not path.parent.is_dir()):
+            name = flag.replace("_", "-")
+            raise BadInput(f"{path} cannot be written: --{name} names a file in a folder that is there.")
 
 
 def _sentence(box: str) -> str:

@@ -3,6 +3,8 @@
     python evaluate.py runs/pong-seed0-batch10                    100 games with its newest checkpoint
     python evaluate.py checkpoints/update-00000120.npz --greedy   always the more probable action
     python evaluate.py RUN --games 20 --json result.json --video game.mp4
+    python evaluate.py pretrained/pong.npz --games 2 --watch      see it play, here in the terminal
+    python evaluate.py RUN --save-weights pong.npz                the policy alone, for others
 
 The games are the same for the same seed, whatever the number of actors: none of them is a game of training, and none
 depends on another. The video shows the first game. JSON keys: games, mean, ci95_low, ci95_high, min, max, points_for,
@@ -32,6 +34,7 @@ import environment
 import exits
 import film
 import state as states
+import terminal
 import versions
 from checkpoints import BadCheckpoint, Checkpoints
 from exits import BadInput
@@ -72,6 +75,10 @@ class Arguments:
     """Write the result as FILE, too."""
     video: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write the first game as FILE, .mp4 or .gif."""
+    watch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Show the first game in this terminal, in real time, once all are played."""
+    save_weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write the policy alone, without what only training needs, as FILE."""
 
     def check(self) -> None:
         """Raise BadInput for a value that cannot be used."""
@@ -81,6 +88,9 @@ class Arguments:
             raise BadInput("--greedy and --sampled exclude each other.")
         Settings(seed=self.seed, actors=self.actors).check()
         film.check_name(self.video)
+        command_line.expect_a_folder(json=self.json, video=self.video, save_weights=self.save_weights)
+        if self.watch:
+            terminal.expect_one()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -92,9 +102,11 @@ def main(arguments: Sequence[str]) -> None:
     with _properties_of(chosen.policy) as folder, interrupts.blamed():
         environment.prepare_driver(folder, embedded=True)
         results = _play(chosen, state.weights, interrupts)
-        if chosen.video:
-            _film(chosen.video, chosen, state.weights)
+        if chosen.video or chosen.watch:
+            _show(chosen, state.weights)
     found = summary(results)
+    if chosen.save_weights:
+        checkpoints.write(chosen.save_weights, state)
     if chosen.json:
         durable.write_atomically(chosen.json, json.dumps(found, indent=1).encode() + b"\n")
     how = "greedy" if chosen.greedy else "sampled"
@@ -135,7 +147,7 @@ def in_words(found: dict[str, Any]) -> str:
 
 
 def _load(path: Path) -> State:
-    """The state of a checkpoint's file, or the newest good one of a run. Raises BadInput."""
+    """The policy of a checkpoint's file, or of the newest good one of a run, without optimizer. Raises BadInput."""
     try:
         if not path.is_dir():
             return checkpoints.load_weights(path, states.initial(_settings_of(path)).weights)
@@ -145,7 +157,7 @@ def _load(path: Path) -> State:
         raise BadInput(f"{bad}: name a run directory or one of its checkpoints.") from None
     if newest is None:
         raise BadInput(f"{path} has no good checkpoint yet: one is written every few updates, and when training stops.")
-    return newest
+    return State(newest.update, newest.weights, {})
 
 
 def _settings_of(path: Path) -> Settings:
@@ -181,12 +193,16 @@ def _play(chosen: Arguments, weights: Arrays, interrupts: Interrupts) -> list["G
         return [result for _, result in sorted(arriving, key=lambda arrival: arrival[0])]
 
 
-def _film(path: Path, chosen: Arguments, weights: Arrays) -> None:
+def _show(chosen: Arguments, weights: Arrays) -> None:
+    """The first game, as a video and in the terminal."""
     import evaluation  # it imports the SDK: see above
 
     first = 0
     trajectory = evaluation.play_game(Pong(), weights, chosen.seed, first, chosen.greedy)
-    film.write_video(path, trajectory, chosen.seed, evaluation.UPDATE, first)
+    if chosen.video:
+        film.write_video(chosen.video, trajectory, chosen.seed, evaluation.UPDATE, first)
+    if chosen.watch:
+        terminal.watch(trajectory, chosen.seed, evaluation.UPDATE, first)
 
 
 class _Listener:

@@ -1,4 +1,4 @@
-"""Draw learning curves: the mean reward of the last 100 rollouts over time, games and steps.
+"""Draw learning curves, the mean reward of the last 100 rollouts over time, games and steps; say when goals were met.
 
     python plot.py runs/pong-seed0-batch10 --out curve.png
     python plot.py runs/a-seed0 runs/a-seed1 runs/a-seed2 runs/classic --out curves.svg
@@ -8,10 +8,12 @@ the highest of them. Time is the training's own; what was done again after a res
 ending says its kind: .png, .svg or .pdf. Exit codes: 0 done, 2 bad input.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from statistics import median
+from typing import Annotated, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -23,9 +25,11 @@ import command_line
 import exits
 from exits import BadInput
 from ledger import Ledger
-from settings import DECIDE_THE_RESULT, read_config
+from settings import Settings, read_config
 
 _KINDS = (".png", ".svg", ".pdf")
+GOALS = (0, 10, 18)
+_ROLLOUTS = 100  # that the mean is of
 _POINTS = 400
 _SEED = "seed"
 
@@ -72,9 +76,7 @@ def main(arguments: Sequence[str]) -> None:
         figure.savefig(chosen.out, metadata={"Date": None} if chosen.out.suffix == ".svg" else None, dpi=150)
     except OSError as error:
         raise BadInput(f"{chosen.out} cannot be written ({error.strerror}).") from None
-    for label, curves in groups.items():
-        last = ", ".join(f"{curve.reward[-1]:+.2f} after {curve.minutes[-1]:.1f} min" for curve in curves)
-        print(f"{label}: {last}")
+    print(table(groups))
 
 
 def read(run: Path) -> Curve:
@@ -105,6 +107,34 @@ def band(curves: Sequence[Curve], over: str) -> tuple[np.ndarray, np.ndarray]:
     return places, np.quantile(rewards, [0.0, 0.5, 1.0], axis=0)
 
 
+def table(groups: dict[str, list[Curve]]) -> str:
+    """When each group met the goals, and how it ended, in Markdown: medians, with lowest and highest of several."""
+    lines = [
+        "| | " + " | ".join(f"reaches {goal}" for goal in GOALS) + " | ends at |",
+        "|---|" + "---|" * (len(GOALS) + 1),
+    ]
+    for label, curves in groups.items():
+        cells = [_median([reached(curve, goal) for curve in curves], "{:.1f} min") for goal in GOALS]
+        cells.append(_median([float(curve.reward[-1]) for curve in curves], "{:+.1f}"))
+        cells[-1] += " after " + _median([float(curve.minutes[-1]) for curve in curves], "{:.0f} min")
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def reached(curve: Curve, goal: float) -> float:
+    """Minutes until the mean of a full 100 rollouts was at a goal; infinite if it never was."""
+    there = np.flatnonzero((curve.reward >= goal) & (curve.games >= _ROLLOUTS))
+    return float(curve.minutes[there[0]]) if len(there) else math.inf
+
+
+def _median(values: Sequence[float], form: str) -> str:
+    """A median; in brackets the lowest and the highest of several."""
+    low, middle, high = (
+        "not" if math.isinf(value) else form.format(value) for value in (min(values), median(values), max(values))
+    )
+    return f"{middle} ({low} to {high})" if len(values) > 1 else middle
+
+
 def draw(groups: dict[str, list[Curve]]) -> Figure:
     """A picture of three: over time, games and steps."""
     with mpl.rc_context({"svg.hashsalt": "ray-pong", "font.size": 9}):
@@ -132,11 +162,17 @@ def _draw_panel(axes: Axes, groups: dict[str, list[Curve]], over: str) -> None:
 
 
 def _labels(runs: Sequence[Path]) -> list[str]:
-    """A name for each run: runs that differ in their seed alone have the same. Raises BadInput."""
-    settings = [read_config(run)["settings"] for run in runs]
-    names = [name for name in DECIDE_THE_RESULT if name != _SEED and len({one.get(name) for one in settings}) > 1]
-    labels = [", ".join(f"{name.replace('_', ' ')} {one.get(name)}" for name in names) for one in settings]
-    return [label or "all runs" if len(runs) > 1 else runs[0].name for label in labels]
+    """A name for each run: its preset, and what is not the same in all runs of it but the seed. Raises BadInput."""
+    settings = [Settings(**read_config(run)["settings"]).deciding() for run in runs]
+    of_presets: dict[str, list[dict[str, Any]]] = {}
+    for one in settings:
+        of_presets.setdefault(one["preset"], []).append(one)
+    labels = []
+    for one in settings:
+        alike = of_presets[one["preset"]]
+        names = [name for name in one if name != _SEED and len({another[name] for another in alike}) > 1]
+        labels.append(", ".join([one["preset"], *(f"{name.replace('_', ' ')} {one[name]}" for name in names)]))
+    return labels
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ class Arguments:
         if (self.video or self.trace) and self.rollout is None:
             raise BadInput("--video and --trace go with --rollout: they show one game.")
         film.check_name(self.video)
+        command_line.expect_a_folder(video=self.video, trace=self.trace)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -49,8 +49,7 @@ class Arguments:
             raise BadInput("name a run directory to report on, or several.")
         for run in self.runs:
             read_config(run)
-        if self.html and (self.html.is_dir() or not self.html.parent.is_dir()):
-            raise BadInput(f"{self.html} cannot be written: --html names a file in a folder that is there.")
+        command_line.expect_a_folder(html=self.html)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 from commands import ROOT, finished
 from real_runs import copied, ends, is_one_sentence, state_after
 
+import checkpoints
 import evaluate
 import report
 from evaluation import GameResult, evaluate_game, watched_pong
@@ -88,6 +89,20 @@ def test_bad_arguments_are_one_sentence(run, arguments):
     ending = ends(evaluate.main, run, *arguments)
     assert ending.code == 2
     assert is_one_sentence(ending.sentence)
+
+
+@pytest.mark.parametrize("flag", ["--json", "--video", "--save-weights"])
+def test_a_file_in_no_folder_is_refused_before_anything_is_played(run, tmp_path, flag):
+    ending = ends(evaluate.main, run, f"{flag}={tmp_path / 'no' / 'game.gif'}")
+    assert ending.code == 2
+    assert is_one_sentence(ending.sentence)
+    assert flag in ending.sentence
+
+
+def test_a_policy_alone_plays_the_same_games(run, tmp_path):
+    found = evaluated(run, f"--save-weights={tmp_path / 'alone.npz'}")
+    assert evaluated(tmp_path / "alone.npz") == found
+    assert checkpoints.load(tmp_path / "alone.npz").arrays().keys() == {"W1", "W2"}
 
 
 def empty(path: Path) -> Path:

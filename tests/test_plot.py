@@ -39,14 +39,15 @@ def test_its_curve_is_the_ledgers(run):
 
 
 def test_seeds_become_one_curve_and_other_settings_another(undisturbed, tmp_path):
-    changes = {"a": {}, "b": {"seed": 5}, "c": {"discount": 0.5}}
+    changes = {"a": {}, "b": {"seed": 5}, "c": {"discount": 0.5}, "d": {"preset": "proximal", "learning_rate": 1e-4}}
     runs = []
     for name, change in changes.items():
         runs.append(copied(undisturbed, tmp_path / name))
         alter_config(runs[-1], **change)
     ending = ends(plot.main, *runs, f"--out={tmp_path / 'curves.svg'}")
     assert ending.code == 0
-    assert [line.split(":")[0] for line in ending.output.splitlines()] == ["discount 0.99", "discount 0.5"]
+    labels = [line.split("|")[1].strip() for line in ending.output.splitlines()[2:]]
+    assert labels == ["classic, discount 0.99", "classic, discount 0.5", "proximal"]
     assert (tmp_path / "curves.svg").stat().st_size > 10_000
 
 
@@ -58,6 +59,17 @@ def test_a_band_is_median_and_range_where_all_have_values():
     assert (low[-1], middle[-1], high[-1]) == (-3.0, 1.0, 4.0)
     _, bands = plot.band(curves, "games")
     np.testing.assert_allclose(bands[1], middle)
+
+
+def test_the_table_says_when_a_full_hundred_rollouts_were_at_a_goal():
+    early = curve(*[5.0] * 9, 11.0, 9.0, 19.0)  # the goal of 0 is met at once, but a hundred games only at the tenth
+    late = curve(*[-21.0] * 19, 1.0, minutes=2.0)
+    assert [plot.reached(early, goal) for goal in plot.GOALS] == [10.0, 10.0, 12.0]
+    header, _, both, one = plot.table({"a": [early, late], "b": [late]}).splitlines()
+    assert header == "| | reaches 0 | reaches 10 | reaches 18 | ends at |"
+    assert both.split(" | ")[1] == "25.0 min (10.0 min to 40.0 min)"
+    assert both.split(" | ")[2:4] == ["not (10.0 min to not)", "not (12.0 min to not)"]
+    assert one == "| b | 40.0 min | not | not | +1.0 after 40 min |"
 
 
 def test_one_update_is_enough(tmp_path):
