@@ -39,7 +39,8 @@ _STORE_BYTES = 100 << 20
 class LocalCluster:
     """The head and the nodes. Ranks count from the oldest node or actor that is alive."""
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(self, nodes: int, store_bytes: int = _STORE_BYTES) -> None:
+        self._store_bytes = store_bytes  # of each node
         self._mark = secrets.token_hex(8)
         self._folder = Path(tempfile.mkdtemp(prefix="ray-pong-", dir="/tmp"))  # a socket's path is 107 bytes at most
         os.environ.update(
@@ -117,7 +118,7 @@ class LocalCluster:
 
     def _start_node(self, **parameters: Any) -> Any:
         with handlers_kept():  # Ray's would drain the node for half a minute, and end this process without a word
-            return self._cluster.add_node(wait=False, object_store_memory=_STORE_BYTES, **parameters)
+            return self._cluster.add_node(wait=False, object_store_memory=self._store_bytes, **parameters)
 
     def kill_node(self, rank: int, spares_workers: bool) -> int:
         """Kill a node's raylet, and its workers too, unless they are to notice it. Returns the raylet's process."""

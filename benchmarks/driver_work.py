@@ -1,0 +1,116 @@
+"""What the driver does itself, apart from actors: the sum of a large batch, the bytes that come in, the first update.
+
+python benchmarks/run.py --only driver           300 recorded rollouts through the driver's parts, ledger, checkpoint
+python benchmarks/run.py --only start            from the command to the first update committed
+"""
+
+import dataclasses
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import learning
+from benchmarks.figures import Figure, Result, median_of
+from benchmarks.updates import Silent
+from digests import fingerprint
+from game import Pong
+from learning import Batch
+from recorder import Recorder
+from rollout import RolloutRecord
+from run_directory import RunDirectory, open_for_writing
+from settings import CLASSIC, PROXIMAL, Preset, Settings, of_preset
+from state import State
+
+_DRIVER = Path(__file__).resolve().parent.parent / "driver.py"
+_START_TIMEOUT_S = 120.0
+Recorded = list[tuple[Any, RolloutRecord]]
+
+
+def record_rollouts(batch: Batch, count: int) -> Recorded:
+    """The first rollouts of a batch, computed here."""
+    game = Pong()
+    return [batch.play(game, index) for index in range(count)]
+
+
+def as_rollout(recorded: Recorded, state: State, index: int) -> tuple[Any, RolloutRecord]:
+    """A recorded rollout under another index of the update after a state."""
+    result, record = recorded[index % len(recorded)]
+    return result, dataclasses.replace(record, update=state.update + 1, index=index, weights=fingerprint(state.weights))
+
+
+def measure(smallest: bool) -> Result:
+    """A large batch's own work a rollout, and the bytes that an actor sends, for each preset."""
+    figures: list[Figure] = []
+    series: dict[str, Any] = {}
+    presets: dict[Preset, int] = {PROXIMAL: 3, CLASSIC: 10}
+    for preset, updates in presets.items():
+        changes = {"batch_size": 4, "hidden_units": 8} if smallest else {"batch_size": 300}
+        with tempfile.TemporaryDirectory() as folder:
+            settings = of_preset(preset, run_dir=Path(folder) / "run", **changes)
+            own_ms, learning_ms, sent = _work(settings, 1 if smallest else 10, 2 if smallest else updates)
+        what = f"{preset}, batch {settings.batch_size}"
+        figures += [
+            median_of(f"{what}: the driver's own work, a rollout", own_ms, "ms", at_most=2.0),
+            median_of(f"{what}: learning, a rollout of the beginning's 1,000 steps", learning_ms, "ms"),
+            Figure(f"{preset}: from actor to driver, a rollout", sent / 1e6, "MB", at_most=5.2),
+        ]
+        series[preset] = {"own_ms_per_rollout": own_ms, "learning_ms_per_rollout": learning_ms}
+    return Result(figures, series)
+
+
+def _work(settings: Settings, recorded_count: int, updates: int) -> tuple[list[float], list[float], int]:
+    """Milliseconds a rollout of the driver's own work and of learning, update by update; and a rollout's bytes."""
+    own_ms, learning_ms = [], []
+    opened: AbstractContextManager[RunDirectory] = open_for_writing(settings, print)
+    with opened as run:
+        recorder = Recorder(settings, run, Silent())
+        state = recorder.restore()
+        recorded = record_rollouts(learning.new_batch(settings, state), recorded_count)
+        for _ in range(updates):
+            arrivals = [as_rollout(recorded, state, index) for index in range(settings.batch_size)]
+            began = time.perf_counter()
+            batch = learning.new_batch(settings, state)
+            for result, record in arrivals:
+                batch.add(result, record)
+            learning_began = time.perf_counter()
+            state = batch.learn()
+            learned = time.perf_counter()
+            recorder.commit(state, batch, Counter())
+            learning_s = learned - learning_began
+            own_ms.append((time.perf_counter() - began - learning_s) / settings.batch_size * 1e3)
+            learning_ms.append(learning_s / settings.batch_size * 1e3)
+    return own_ms, learning_ms, _bytes(recorded[0])
+
+
+def _bytes(value: Any) -> int:
+    """What Ray sends of a value: arrays apart, beside their pickle."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return len(head) + sum(memoryview(buffer).nbytes for buffer in buffers)
+
+
+def measure_start(smallest: bool) -> Result:
+    """Seconds from starting `driver.py` to its first update committed."""
+    rounds, flags = (1, ["--batch-size=1", "--hidden-units=8"]) if smallest else (5, ["--batch-size=10"])
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = [_first_update_s([*flags, "--updates=1", f"--run-dir={folder}/{i}"]) for i in range(rounds)]
+    return Result([median_of("first update committed after the command", seconds, "s", at_most=10.0)])
+
+
+def _first_update_s(flags: list[str]) -> float:
+    began = time.monotonic()
+    with subprocess.Popen([sys.executable, str(_DRIVER), *flags], stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        try:
+            for line in driver.stdout:
+                if line.startswith("update 1 "):
+                    return time.monotonic() - began
+        finally:
+            driver.communicate(timeout=_START_TIMEOUT_S)
+    raise RuntimeError(f"driver.py ended with {driver.returncode} before its first update")
