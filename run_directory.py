@@ -71,9 +71,7 @@ def open_for_writing(settings: Settings, tell: Callable[[str], None]) -> Iterato
     """
     directory = settings.directory
     first = _first_state(settings)  # before anything is deleted: it may be a file of the run that is to be overwritten
-    lock = _open_lock(directory)
-    try:
-        _take_lock(lock, directory)
+    with locked(directory) as lock:
         files = [directory / CONFIG, directory / METRICS, directory / ROLLOUTS]
         holds_a_run = any(path.exists() for path in files) or bool(Checkpoints(directory / CHECKPOINTS).updates())
         if settings.resume:
@@ -91,6 +89,18 @@ def open_for_writing(settings: Settings, tell: Callable[[str], None]) -> Iterato
             Checkpoints(directory / CHECKPOINTS).save(first)
         write_config(settings, first)
         yield RunDirectory(directory, lock)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[int]:
+    """Hold the lock of a run directory, which is made where there is none: its descriptor.
+
+    Raises BadInput if the directory cannot be written, or is being written.
+    """
+    lock = _open_lock(directory)
+    try:
+        _take_lock(lock, directory)
+        yield lock
     finally:
         os.close(lock)
 

@@ -29,7 +29,7 @@ class Purpose(IntEnum):
 class Stream:
     """The uniforms of one purpose, in one place of the run."""
 
-    def __init__(self, seed: int, purpose: Purpose, update: int = 0, index: int = 0) -> None:
+    def __init__(self, seed: int, purpose: int, update: int = 0, index: int = 0) -> None:
         self._bits = np.random.Philox(
             key=np.array([seed, purpose], dtype=np.uint64),
             counter=np.array([0, 0, update, index], dtype=np.uint64),

@@ -1,0 +1,75 @@
+"""The example of another loop does what it shows: killed, resumed, with more or fewer actors, one digest."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from commands import ROOT, finished, lines, running
+
+from exits import Differs
+
+sys.path.insert(0, str(ROOT / "examples"))
+
+import frozen_lake
+from frozen_lake import Arguments
+
+LAKE = ROOT / "examples" / "frozen_lake.py"
+UPDATES = 30
+
+
+@pytest.fixture(scope="module")
+def digests() -> list[str]:
+    """What every run must come to: computed here, one rollout after the other."""
+    state, found = frozen_lake.first_state(), []
+    for _ in range(UPDATES):
+        keys = frozen_lake.keys_after(state)
+        state = frozen_lake.learn(state, {key: frozen_lake.try_noise(state.weights["table"], 0, *key) for key in keys})
+        found.append(state.digest())
+    return found
+
+
+def recorded(run: Path) -> list[str]:
+    return [line["weights_digest"] for line in lines(run / "metrics.jsonl")]
+
+
+@pytest.mark.parametrize("actors", [1, 3])
+def test_the_number_of_actors_changes_nothing(tmp_path, digests, actors):
+    run = tmp_path / "run"
+    done = finished(str(run), f"--updates={UPDATES}", f"--actors={actors}", program=LAKE)
+    assert done.returncode == 0, done.stderr
+    assert recorded(run) == digests
+    frozen_lake.replay(Arguments(run))
+
+
+def test_killed_with_its_actors_it_goes_on_to_the_same_digests(tmp_path, digests):
+    run = tmp_path / "run"
+    with running(str(run), "--updates=100000", program=LAKE) as training:
+        training.wait_for_update(1)
+        os.kill(next(number for number, line in training.processes().items() if "ray::Walker" in line), signal.SIGKILL)
+        training.wait_for(lambda: "is lost" in training.out, "word of a lost actor")
+        training.wait_for_update(len(recorded(run)) + 2)  # and then the driver is killed, too
+    before = len(recorded(run))
+    done = finished(str(run), f"--updates={before + 2}", program=LAKE)
+    assert done.returncode == 0, done.stderr
+    assert recorded(run)[: len(digests)] == digests[: before + 2]
+    frozen_lake.replay(Arguments(run))
+
+
+def test_a_digest_that_is_not_the_recorded_one_is_found(tmp_path):
+    run = tmp_path / "run"
+    assert finished(str(run), "--updates=2", program=LAKE).returncode == 0
+    altered = (run / "metrics.jsonl").read_text().replace(recorded(run)[1], "0" * 64)
+    (run / "metrics.jsonl").write_text(altered)
+    with pytest.raises(Differs, match="update 2"):
+        frozen_lake.replay(Arguments(run))
+
+
+def test_the_walkers_learn():
+    state, wins = frozen_lake.first_state(), []
+    for _ in range(60):
+        results = {key: frozen_lake.try_noise(state.weights["table"], 0, *key) for key in frozen_lake.keys_after(state)}
+        wins.append(sum(record["reward"] for _, record in results.values()))
+        state = frozen_lake.learn(state, results)
+    assert wins[-1] > 10 * wins[0]
