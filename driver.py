@@ -24,6 +24,7 @@ import environment
 import exits
 import floats
 import run_directory
+import track
 import versions
 from exits import BadInput, ClusterLost, DiskRefused, Ended, Interrupted
 from interrupts import Interrupts
@@ -47,10 +48,15 @@ def main(arguments: Sequence[str]) -> None:
     interrupts = Interrupts()
     with show("Ray Pong") as progress:
         _check_this_process(progress)
+        track.expect_packages(settings)
         if settings.address:
             _check_cluster(settings.address)
         try:
-            with run_directory.open_for_writing(settings, progress.note) as run, interrupts.blamed():
+            with (
+                run_directory.open_for_writing(settings, progress.note) as run,
+                interrupts.blamed(),
+                track.beside(settings),
+            ):
                 environment.prepare_driver(run.properties, embedded=settings.address is None)
                 train(settings, run, progress, interrupts)
         except (ClusterLost, DiskRefused, Interrupted) as end:

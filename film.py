@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SCALE = 3  # 160 x 210 pixels become 480 x 630
 _CAPTION_HEIGHT = 42  # makes 672, a multiple of 16 as video codecs want it
+WIDTH, HEIGHT = 160 * _SCALE, 210 * _SCALE + _CAPTION_HEIGHT
 _GIF_EVERY = 2  # a gif leaves out every second step: browsers show at most some 10 pictures a second steadily
 
 

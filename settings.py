@@ -113,6 +113,12 @@ class Settings:
     """Seconds after which a rollout is started a second time elsewhere; without it, from what rollouts have taken."""
     cluster_timeout_s: float = 120.0
     """Seconds to wait for a node when there is none left."""
+    tensorboard: _Flag = False
+    """Write TensorBoard's event files into the run directory (tensorboard --logdir runs)."""
+    mlflow: Annotated[str | None, tyro.conf.arg(metavar="URI")] = None
+    """Log to an MLflow server, http://HOST:PORT, or a local store, file:///FOLDER (needs requirements-mlflow.txt)."""
+    video_every: _Count = None
+    """Film a game every N updates, for TensorBoard."""
     address: _Text = None
     """Address of a Ray cluster (HOST:PORT, or auto); without it, Ray starts inside this program, on loopback only."""
     redis_address: _Text = None
@@ -120,7 +126,7 @@ class Settings:
 
     def check(self) -> None:
         """Raise BadInput for a value that cannot be used."""
-        for name in ("checkpoint_every", "keep_checkpoints", "updates"):
+        for name in ("checkpoint_every", "keep_checkpoints", "updates", "video_every"):
             value = getattr(self, name)
             _require(value is None or (_is_whole(value) and value >= 1), name, value, "a whole number from 1")
         _require(self.preset in _PRESETS, "preset", self.preset, " or ".join(_PRESETS))
@@ -155,6 +161,8 @@ class Settings:
             _check_address(address)
         if self.address and self.redis_address:
             raise BadInput("--redis-address is the old name of --address: give one of them.")
+        if self.mlflow is not None and not re.match(r"(https?|file|sqlite)://?", self.mlflow):
+            raise BadInput(f"--mlflow must be http://HOST:PORT or file:///FOLDER, not {self.mlflow}.")
         if self.resume and self.init_weights:
             raise BadInput("--resume and --init-weights exclude each other: a run has begun with its own weights.")
         if self.resume and self.overwrite:
