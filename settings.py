@@ -71,15 +71,15 @@ class Settings:
     """The optimizer's step size at first (classic: always, and 1e-4; 1e-3 learns faster)."""
     learning_rate_end: float = 2e-4
     """Its step size in the end (proximal)."""
-    entropy_bonus: float = 0.02
+    entropy_bonus: float = 0.01
     """What a policy is worth for not being sure, at first (proximal). Higher: it explores more, and plays worse."""
-    entropy_bonus_end: float = 0.001
+    entropy_bonus_end: float = 0.0005
     """The same in the end (proximal)."""
-    decline_updates: int = 250
+    decline_updates: int = 150
     """Updates over which both go from the one to the other, in a straight line (proximal)."""
-    passes: int = 3
+    passes: int = 4
     """How often each batch is learned from (proximal)."""
-    minibatch: int = 2048
+    minibatch: int = 512
     """Steps of games for one step of the optimizer, about (proximal)."""
     clip: float = 0.2
     """How far an action's probability may move in an update before it counts no more, as a part of it (proximal)."""

@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -175,8 +176,8 @@ def test_the_digests_depend_on_each_setting_that_decides_the_result(change):
     "change",
     [
         {"learning_rate_end": 1e-4},
-        {"entropy_bonus": 0.01},
-        {"entropy_bonus_end": 0.01},
+        {"entropy_bonus": 0.03},
+        {"entropy_bonus_end": 0.02},
         {"decline_updates": 10},
         {"passes": 2},
         {"minibatch": 1000},
@@ -292,6 +293,14 @@ def assert_done_again(directory: Path) -> None:
     seen = [line for path in (directory / "properties").iterdir() for line in lines(path)]
     hits = {line["antithesis_assert"]["message"] for line in seen if line.get("antithesis_assert", {}).get("hit")}
     assert "An update computed again has its recorded digest" in hits
+
+
+@pytest.mark.slow
+def test_the_readme_names_the_digests_of_the_default_settings():
+    named = re.findall(r"update (\d+) .*digest ([0-9a-f]{12})", (ROOT / "README.md").read_text())
+    found = digests_without_ray(5)
+    assert [number for number, _ in named] == ["1", "2", "5"]
+    assert [digest for _, digest in named] == [found[int(number) - 1].weights[:12] for number, _ in named]
 
 
 @pytest.mark.slow

@@ -34,11 +34,11 @@ FLAGS = {
     "--hidden-units": ("hidden_units", "16", 16),
     "--preset": ("preset", "classic", "classic"),
     "--learning-rate-end": ("learning_rate_end", "1e-5", 1e-5),
-    "--entropy-bonus": ("entropy_bonus", "0.01", 0.01),
+    "--entropy-bonus": ("entropy_bonus", "0.02", 0.02),
     "--entropy-bonus-end": ("entropy_bonus_end", "0", 0.0),
     "--decline-updates": ("decline_updates", "100", 100),
-    "--passes": ("passes", "4", 4),
-    "--minibatch": ("minibatch", "512", 512),
+    "--passes": ("passes", "3", 3),
+    "--minibatch": ("minibatch", "2048", 2048),
     "--clip": ("clip", "0.1", 0.1),
     "--trace-decay": ("trace_decay", "0.9", 0.9),
     "--value-weight": ("value_weight", "1", 1.0),
@@ -49,11 +49,13 @@ FLAGS = {
     "--keep-checkpoints": ("keep_checkpoints", "2", 2),
     "--rollout-timeout-s": ("rollout_timeout_s", "30", 30.0),
     "--cluster-timeout-s": ("cluster_timeout_s", "60", 60.0),
+    "--video-every": ("video_every", "50", 50),
+    "--mlflow": ("mlflow", "http://localhost:5000", "http://localhost:5000"),
     "--address": ("address", "head:6379", "head:6379"),
     "--redis-address": ("address", "head:6379", "head:6379"),
 }
 PRESET_OF = {"decay_rate": "classic"}
-SWITCHES = {"--resume", "--overwrite"}
+SWITCHES = {"--resume", "--overwrite", "--tensorboard"}
 SMALL = {"batch_size": 2, "hidden_units": 2, "updates": 3}
 
 
@@ -132,7 +134,7 @@ def test_a_complaint_is_whole_where_lines_cannot_be_drawn(encoding):
 
 
 def test_every_setting_has_a_flag():
-    assert {name for name, _, _ in FLAGS.values()} | {"resume", "overwrite", "redis_address"} == {
+    assert {name for name, _, _ in FLAGS.values()} | {"resume", "overwrite", "tensorboard", "redis_address"} == {
         field.name for field in dataclasses.fields(Settings)
     }
 
