@@ -188,9 +188,12 @@ class Pool:
         return counts
 
     def describe(self) -> str:
-        """The nodes and how many actors each has: "2 actors on 127.0.0.1"."""
-        actors = Counter(actor.node.name for actor in self._actors)
-        return ", ".join(f"{count} {'actor' if count == 1 else 'actors'} on {name}" for name, count in actors.items())
+        """The nodes that were found, and how many actors each has: "2 actors on pong-worker-1/227b11 (4 CPUs)"."""
+        actors = Counter(actor.node.id for actor in self._actors)
+        return ", ".join(
+            f"{_counted(actors[node.id], 'actor')} on {node.name} ({_counted(node.cpus, 'CPU')})"
+            for node in self._nodes.values()
+        )
 
     def wait_until_ready(self) -> None:
         """Return when the first actor is ready to work."""
@@ -437,3 +440,7 @@ class Pool:
 
     def _tell(self, text: str) -> None:
         self._listener.event(text)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"

@@ -681,7 +681,7 @@ def test_an_error_of_the_work_itself_ends_the_run_and_is_not_tried_again():
 def test_a_node_that_joins_brings_actors():
     cluster, pool = pool_on(Script(nodes=(1,), faults=((3.5, "join", 2),)), at_most=9)
     run(pool, 20)
-    assert pool.describe() == "1 actor on n0, 2 actors on n1"
+    assert pool.describe() == "1 actor on n0 (1 CPU), 2 actors on n1 (2 CPUs)"
     assert cluster.listener.events == ["node n1 joined with 2 CPUs"]
     assert pool.take_counts() == Counter(nodes_joined=1)
 
@@ -694,7 +694,7 @@ def test_a_node_that_leaves_in_silence_takes_its_actors_along():
         "actor 0 on n1 is lost: its node is gone; rollout 0.0 runs again, and it is replaced while there is room",
     ]
     assert pool.take_counts() == Counter(nodes_lost=1, actors_lost=1, redispatched=1, moved=1)
-    assert pool.describe() == "1 actor on n0"
+    assert pool.describe() == "1 actor on n0 (1 CPU)"
 
 
 def test_an_actor_whose_node_leaves_while_it_starts_is_replaced_elsewhere():
@@ -707,7 +707,7 @@ def test_an_actor_whose_node_leaves_while_it_starts_is_replaced_elsewhere():
 def test_the_last_node_that_comes_back_is_used_and_told_like_any_other():
     cluster, pool = pool_on(Script(nodes=(1,), faults=((3.5, "leave", 1), (15.0, "join", 2))))
     run(pool, 4)
-    assert pool.describe() == "2 actors on n1"
+    assert pool.describe() == "2 actors on n1 (2 CPUs)"
     assert cluster.listener.told("node n1 joined with 2 CPUs")
     counts = pool.take_counts()
     assert counts["nodes_lost"] == counts["nodes_joined"] == counts["actors_lost"] == counts["moved"] == 1
@@ -761,7 +761,7 @@ def test_it_is_ready_with_the_first_actor():
     cluster, pool = pool_on(Script(nodes=(3,), starts=(9.0, 4.0, NEVER)))
     pool.wait_until_ready()
     assert cluster.now() == 4.0
-    assert pool.describe() == "3 actors on n0"
+    assert pool.describe() == "3 actors on n0 (3 CPUs)"
 
 
 # ---- nodes that are refused ------------------------------------------------------------------------------------
@@ -798,7 +798,7 @@ def test_a_cluster_that_has_worked_is_waited_for_although_a_new_node_is_refused(
     cluster, pool = pool_on(Script(nodes=(1,), faults=faults))
     run(pool, 9)
     assert cluster.listener.told("node n1 is refused")
-    assert pool.describe() == "1 actor on n2"
+    assert pool.describe() == "1 actor on n2 (1 CPU)"
 
 
 def test_a_refused_node_that_left_is_forgotten():
