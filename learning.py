@@ -139,8 +139,11 @@ class ProximalBatch(Batch):
         self._games[index] = result
 
     def _learn(self) -> tuple[State, float]:
-        settings, weights, adam = self._settings, self._state.weights, Adam.of(self._state.optimizer)
-        steps = Steps.of([self._games[index] for index in sorted(self._games)], len(weights["W1"]))
+        settings, first_weights, first_adam = self._settings, self._state.weights, Adam.of(self._state.optimizer)
+        steps = Steps.of([self._games[index] for index in sorted(self._games)], len(first_weights["W1"]))
+        inputs = proximal.inputs_in_use(steps, first_adam)
+        steps, adam = steps.narrowed(inputs), first_adam.narrowed(inputs)
+        weights = proximal.narrowed(first_weights, inputs)
         rate, bonus = (self._scheduled(name) for name in ("learning_rate", "entropy_bonus"))
         lengths: list[float] = []
         for number in range(settings.passes):
@@ -154,6 +157,8 @@ class ProximalBatch(Batch):
                 gradient = proximal.limited(gradient, lengths[-1], settings.longest_gradient)
                 weights, adam = adam.step(weights, gradient, rate)
         self.gradient_norm = math.fsum(lengths) / len(lengths)
+        weights = proximal.widened(weights, inputs, first_weights)
+        adam = adam.widened(inputs, first_adam)
         return State(self.update, weights, adam.arrays()), len(lengths) * proximal.largest_adam_step(rate)
 
     def _scheduled(self, name: str) -> float:

@@ -9,6 +9,7 @@ Weights are those of policy.py, and "V" [H], which says from the hidden units wh
 number of steps of a game, M of a minibatch, D of inputs, H of hidden units.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,11 +70,41 @@ class Steps:
     def __len__(self) -> int:
         return len(self.ups)
 
+    def narrowed(self, inputs: np.ndarray) -> "Steps":
+        """The same, of some inputs alone, by their numbers, ascending: all that any step has."""
+        whole = self.observations
+        numbers = np.searchsorted(inputs, whole.indices).astype(np.int32)
+        narrow = sparse.csr_array((whole.data, numbers, whole.indptr), shape=(len(self), len(inputs)))
+        return dataclasses.replace(self, observations=narrow)
+
     def chosen(self, rows: np.ndarray) -> "Steps":
         """Some of them, by their numbers, int64 [M]."""
         return Steps(
             self.observations[rows], self.ups[rows], self.probabilities[rows], self.advantages[rows], self.worth[rows]
         )
+
+
+def inputs_in_use(steps: Steps, adam: "Adam") -> np.ndarray:
+    """The numbers of all inputs whose weights may move, ascending: those that a step has, or had in an earlier batch.
+
+    Of the others, gradient and running means are 0, and so is the step: four of ten pixels never change in a game. To
+    leave them out saves their arithmetic and changes no bit of what comes out.
+    """
+    in_use: np.ndarray = np.any((adam.mean["W1"] != 0.0) | (adam.square["W1"] != 0.0), axis=1)
+    in_use[steps.observations.indices] = True
+    return in_use.nonzero()[0]
+
+
+def narrowed(arrays: Arrays, inputs: np.ndarray) -> Arrays:
+    """The same arrays, "W1" with the rows of some inputs alone."""
+    return arrays | {"W1": arrays["W1"][inputs]}
+
+
+def widened(arrays: Arrays, inputs: np.ndarray, whole: Arrays) -> Arrays:
+    """The reverse of `narrowed`: the other rows of "W1" are those of `whole`."""
+    w1 = whole["W1"].copy()
+    w1[inputs] = arrays["W1"]
+    return arrays | {"W1": w1}
 
 
 def minibatches(count: int, size: int, seed: int, update: int, number: int) -> list[np.ndarray]:
@@ -205,6 +236,15 @@ class Adam:
     def of(cls, arrays: Arrays) -> "Adam":
         """The reverse of `arrays`."""
         return cls(unnamed("mean_", arrays), unnamed("square_", arrays), arrays["powers"])
+
+    def narrowed(self, inputs: np.ndarray) -> "Adam":
+        """The same, of some inputs alone."""
+        return Adam(narrowed(self.mean, inputs), narrowed(self.square, inputs), self.powers)
+
+    def widened(self, inputs: np.ndarray, whole: "Adam") -> "Adam":
+        """The reverse, the other inputs' as they were."""
+        mean, square = widened(self.mean, inputs, whole.mean), widened(self.square, inputs, whole.square)
+        return Adam(mean, square, self.powers)
 
     def step(self, weights: Arrays, gradient: Arrays, learning_rate: float) -> tuple[Arrays, "Adam"]:
         """One step uphill: the new weights, and the optimizer after it."""

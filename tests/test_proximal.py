@@ -1,5 +1,6 @@
 """The proximal preset's parts against written-out formulas: objective, advantages, Adam, minibatches, schedules."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -39,6 +40,35 @@ def some_steps(seed: int = 1) -> Steps:
         advantages=dice.normal(size=STEPS),
         worth=dice.normal(size=STEPS),
     )
+
+
+def some_steps_without(inputs: list[int], seed: int) -> Steps:
+    steps = some_steps(seed)
+    observations = steps.observations.toarray()
+    observations[:, inputs] = 0.0
+    return dataclasses.replace(steps, observations=sparse.csr_array(observations))
+
+
+def learned(weights: Arrays, adam: Adam, steps: Steps) -> tuple[Arrays, Adam]:
+    """A few small steps."""
+    for part in proximal.minibatches(STEPS, 10, 0, 1, 0):
+        gradient = Objective(steps.chosen(part), CLIP, BONUS, VALUE_WEIGHT).gradient(weights)
+        limited = proximal.limited(gradient, proximal.norm(gradient), 0.5)
+        weights, adam = adam.step(weights, limited, 0.01)
+    return weights, adam
+
+
+def test_inputs_that_were_never_seen_are_left_out_without_a_trace():
+    weights, adam = some_weights(), Adam.initial(some_weights())
+    for seed, unseen in enumerate(([2, 5, 11], [2, 5], [2, 7, 8])):  # 5 comes later, and 7 and 8 go again
+        steps = some_steps_without(unseen, seed)
+        inputs = proximal.inputs_in_use(steps, adam)
+        assert not {2, *([5] if 5 in unseen else [])} & set(inputs.tolist())
+        narrow = learned(proximal.narrowed(weights, inputs), adam.narrowed(inputs), steps.narrowed(inputs))
+        whole = learned(weights, adam, steps)
+        weights, adam = proximal.widened(narrow[0], inputs, weights), narrow[1].widened(inputs, adam)
+        for name, array in (whole[0] | whole[1].arrays()).items():
+            np.testing.assert_array_equal((weights | adam.arrays())[name], array, name)
 
 
 def objective(weights: Arrays, steps: Steps, clip: float, bonus: float, value_weight: float) -> float:
