@@ -106,6 +106,7 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
         self._sticky = iter(Stream(stream_seed, Purpose.STICKY_ACTIONS, update, index))
         self._emulator.restoreSystemState(self._first_state)
         self._colours = self._first_colours
+        self._lit = _IS_LIT.take(self._first_colours)
         self._held = Action.NOOP
         self._steps = 0
         self.changed = np.zeros(0, np.intp), np.zeros(0, np.float32)
@@ -137,13 +138,15 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
         self._emulator.getScreen(self._screen)
         before, now = self._colours, self._playing_field.astype(np.uint8).ravel()
         pixels = (now != before).nonzero()[0]
-        signs = _LIT.take(now.take(pixels)) - _LIT.take(before.take(pixels))
+        lit = _LIT.take(now.take(pixels))
+        signs = lit - _LIT.take(before.take(pixels))
+        self._lit[pixels] = lit
         self._colours, self.changed = now, (pixels, signs)
 
     def seen(self) -> tuple[np.ndarray, np.ndarray]:
         """What changed, and beyond it, at PIXELS and above, what is lit now: indices, ascending, and float32 signs."""
         pixels, signs = self.changed
-        lit = _IS_LIT.take(self._colours).nonzero()[0]
+        lit = self._lit.nonzero()[0]
         return np.concatenate((pixels, lit + PIXELS)), np.concatenate((signs, np.ones(len(lit), np.float32)))
 
     def score(self) -> tuple[int, int]:

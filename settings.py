@@ -75,7 +75,7 @@ class Settings:
     """What a policy is worth for not being sure, at first (proximal). Higher: it explores more, and plays worse."""
     entropy_bonus_end: float = 0.0005
     """The same in the end (proximal)."""
-    decline_updates: int = 150
+    decline_updates: int = 80
     """Updates over which both go from the one to the other, in a straight line (proximal)."""
     passes: int = 4
     """How often each batch is learned from (proximal)."""

@@ -122,8 +122,8 @@ def updates(axes: Axes, series: dict[str, Any]) -> None:
     rest = [100.0 - b - t for b, t in zip(busy, tail, strict=True)]
     labels = ["busy", "idle at the end: the other plays its last", "idle otherwise: learning, results, weights"]
     axes.stackplot(numbers, busy, tail, rest, colors=[_OURS, _IDEAL, _THEIRS], labels=labels)
-    axes.set(xlabel="update", ylabel="% of the actors' time", ylim=(70, 100), xlim=(1, max(2, len(busy))))
-    axes.legend(loc="lower right", fontsize="small")
+    axes.set(xlabel="update", ylabel="% of the actors' time", ylim=(0, 100), xlim=(1, max(2, len(busy))))
+    axes.legend(loc="lower left", fontsize="small")
 
 
 def soak(axes: Axes, series: dict[str, Any]) -> None:
