@@ -139,7 +139,8 @@ def test_every_message_is_unique_and_says_something():
 
 
 def test_only_this_module_asserts_through_the_sdk():
-    assert scan_tree(str(ROOT)) == catalogue()
+    found = [one for one in scan_tree(str(ROOT)) if not one.location.file.startswith("examples/")]  # have their own
+    assert found == catalogue()
 
 
 def test_the_catalogue_sees_no_message_but_a_literal():
