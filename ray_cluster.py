@@ -10,6 +10,7 @@ in its Python path already: nothing travels then, and the actors import the node
 it, because those are the files that the platform has instrumented.
 """
 
+import functools
 import logging
 import os
 import socket
@@ -23,6 +24,7 @@ from typing import Any
 
 import ray
 from ray import exceptions as errors
+from ray._private import services
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import durable
@@ -47,7 +49,7 @@ def connect(address: str | None, actors: int | None) -> Iterator[str]:
     """
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "configure_logging": True, "log_to_driver": False}
     try:
-        with handlers_kept():
+        with handlers_kept(), _processes_apart():
             if address:
                 ray.init(address=address, runtime_env=_runtime_environment(), **quiet)
             else:
@@ -67,6 +69,20 @@ def connect(address: str | None, actors: int | None) -> Iterator[str]:
         yield f"the cluster at {address}" if address else "this machine"
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _processes_apart() -> Iterator[None]:
+    """What Ray starts gets process groups of its own: a signal to the driver's group, as `timeout` sends it, ends none.
+
+    Without them, while it starts, Ray's C++ part would wait for half a minute, and let no other thread run.
+    """
+    name, start = "ConsolePopen", services.ConsolePopen
+    setattr(services, name, functools.partial(start, process_group=0))
+    try:
+        yield
+    finally:
+        setattr(services, name, start)
 
 
 @ray.remote(num_cpus=0, max_retries=0)

@@ -180,6 +180,7 @@ class Stopped(NamedTuple):
     took_s: float
     processes: dict[int, str]
     environments: dict[str, list[str]]  # by command line
+    in_its_group: list[str]  # the command lines of those that a signal to the driver's group reaches
     listened: set[tuple[str, int]]
     ledger: bytes
     second_driver: tuple[int, str]
@@ -193,6 +194,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
         driver.wait_for_update(2)
         processes = driver.processes()
         listened = listens_on(processes)
+        in_its_group = [line for process, line in processes.items() if group_of(process) == driver.process.pid]
         environments = {processes.get(process, ""): found for process, found in driver.environments().items()}
         second = finished(f"--run-dir={directory}", "--overwrite")
         ledger = (directory / "metrics.jsonl").read_bytes()
@@ -204,10 +206,18 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
             took_s,
             processes,
             environments,
+            in_its_group,
             listened,
             ledger,
             (second.returncode, second.stderr),
         )
+
+
+def group_of(process: int) -> int | None:
+    try:
+        return os.getpgid(process)
+    except ProcessLookupError:  # it has ended meanwhile
+        return None
 
 
 def stop(driver: Any, number: signal.Signals, to_group: bool = False) -> tuple[int, float]:
@@ -305,6 +315,12 @@ def test_the_check_of_loopback_can_fail():
         assert ("0.0.0.0", open_to_all.getsockname()[1]) in listens_on([os.getpid()])
     with socket.create_server(("::", 0), family=socket.AF_INET6) as open_to_all:
         assert ("::", open_to_all.getsockname()[1]) in listens_on([os.getpid()])
+
+
+def test_a_signal_to_the_drivers_group_reaches_none_of_rays_processes(stopped):
+    assert len(stopped.processes) > 4
+    assert len(stopped.in_its_group) == 1
+    assert "driver.py" in stopped.in_its_group[0]
 
 
 def test_there_is_no_dashboard(stopped):
