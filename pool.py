@@ -23,6 +23,18 @@ from exits import BadInput, ClusterLost
 Key = tuple[int, ...]
 Ticket = Hashable  # stands for a result that will come
 
+# What is counted of a batch, in metrics.jsonl under the same names.
+COUNTED = (
+    "redispatched",
+    "raced",
+    "late_duplicates",
+    "actors_lost",
+    "actors_killed",
+    "moved",
+    "nodes_joined",
+    "nodes_lost",
+)
+
 WAIT_S = 0.5  # the longest wait between two looks at deadlines, nodes and signals
 NODES_EVERY_S = 1.0
 START_TIMEOUT_S = 60.0

@@ -12,22 +12,11 @@ import invariants
 import learning
 from checkpoints import ALWAYS_KEPT_EVERY, BadCheckpoint
 from learning import Batch
+from pool import COUNTED
 from progress import Progress
 from run_directory import RunDirectory
 from settings import Settings
 from state import State
-
-# What the pool counts of an update, in metrics.jsonl under the same names.
-COUNTED = (
-    "redispatched",
-    "raced",
-    "late_duplicates",
-    "actors_lost",
-    "actors_killed",
-    "moved",
-    "nodes_joined",
-    "nodes_lost",
-)
 
 
 class Recorder:
@@ -38,7 +27,7 @@ class Recorder:
 
     def restore(self) -> State:
         """The state to go on from; what is wrong with newer ones is said."""
-        state = self._run.restore(self._settings, self._progress.note)
+        state = self._run.restore(self._progress.note)
         ledger = self._run.ledger
         self._rewards = ledger.last_rewards(state.update, 100)
         self._resumed_after: int | None = state.update

@@ -33,8 +33,8 @@ CONFIG, LOCK, CHECKPOINTS, PROPERTIES = "config.json", "lock", "checkpoints", "p
 class RunDirectory:
     """A run directory that this process holds the lock of."""
 
-    def __init__(self, path: Path, lock: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, lock: int, first: State) -> None:
+        self.path, self._first = path, first
         self._lock = lock
         self.ledger = Ledger(path)
         self.checkpoints = Checkpoints(path / CHECKPOINTS)
@@ -51,16 +51,15 @@ class RunDirectory:
         except OSError:
             return False
 
-    def restore(self, settings: Settings, tell: Callable[[str], None]) -> State:
-        """The newest good state: of a checkpoint that the ledger bears out, or the initial one. Damage is told of."""
+    def restore(self, tell: Callable[[str], None]) -> State:
+        """The newest good state: of a checkpoint that the ledger bears out, or the first one. Damage is told of."""
         for sentence in self.ledger.damage:
             tell(sentence)
-        beginning = self.checkpoints.first(state.initial(settings))
         last = self.ledger.last_update
         for update in self.checkpoints.updates():
             if update > last:
                 tell(f"{self.checkpoints.path(update)} is not used: the ledger ends at update {last}")
-        return self.checkpoints.newest_good(beginning, last, tell, self.ledger.digest) or beginning
+        return self.checkpoints.newest_good(self._first, last, tell, self.ledger.digest) or self._first
 
 
 @contextmanager
@@ -88,7 +87,7 @@ def open_for_writing(settings: Settings, tell: Callable[[str], None]) -> Iterato
         if settings.init_weights:
             Checkpoints(directory / CHECKPOINTS).save(first)
         write_config(settings, first)
-        yield RunDirectory(directory, lock)
+        yield RunDirectory(directory, lock, first)
 
 
 @contextmanager

@@ -39,6 +39,7 @@ import exits
 from exits import BadInput, ClusterLost
 from interrupts import Interrupts
 from ledger import METRICS
+from pool import COUNTED
 from settings import Settings, read_config
 
 _TRACKED = "tracked.json"
@@ -51,16 +52,7 @@ _PAGES = {
     "learning": {"loss": "loss", "gradient_norm": "gradient_norm"},
     "points": {"won": "points_won", "lost": "points_lost"},
     "pace": {"steps": "steps", "steps_per_s": "steps_per_s", "wall_time_s": "wall_time_s"},
-    "faults": {
-        "redispatched": "redispatched",
-        "raced": "raced",
-        "late_duplicates": "late_duplicates",
-        "actors_lost": "actors_lost",
-        "actors_killed": "actors_killed",
-        "moved": "moved",
-        "nodes_joined": "nodes_joined",
-        "nodes_lost": "nodes_lost",
-    },
+    "faults": {name: name for name in COUNTED},
 }
 Line = dict[str, Any]
 
@@ -128,9 +120,8 @@ def beside(settings: Settings) -> Iterator[None]:
         yield
         return
     command = [sys.executable, __file__, str(settings.directory), "--follow", *wanted]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, start_new_session=True
-    ) as process:  # Ctrl-C is for the driver
+    own_session = True  # Ctrl-C is for the driver
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=own_session) as process:
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
         try:
@@ -154,7 +145,7 @@ class Sink(ABC):
 
     def __init__(self, run: Path, follows: bool) -> None:
         self.run, self._follows = run, follows
-        self._offset, self._waiting = 0, list[Line]()
+        self._offset, self._shown, self._waiting = 0, self.tracked().get("update", 0), list[Line]()
         self._trouble, self._ask_again_at = "", 0.0
 
     def catch_up(self) -> None:
@@ -166,7 +157,7 @@ class Sink(ABC):
             while self._waiting:
                 lines = self._waiting[:_AT_A_TIME]
                 self.show(lines)
-                self._note(lines[-1]["update"])
+                self.note(update=lines[-1]["update"])
                 del self._waiting[: len(lines)]
             self._trouble = ""
         except Exception as error:  # whatever a client library raises: training must not hear of it
@@ -196,28 +187,28 @@ class Sink(ABC):
 
     def tracked(self) -> dict[str, Any]:
         """What was noted of this sink when it was last shown something."""
+        return self._noted().get(self.name, {})
+
+    def began(self, last: Line) -> float:
+        """When the run would have begun, had it never stopped, by its last line. Seconds since 1970."""
+        return (self.run / METRICS).stat().st_mtime - float(last["wall_time_s"])
+
+    def _noted(self) -> dict[str, dict[str, Any]]:
+        """What all sinks have noted."""
         try:
-            found: dict[str, Any] = json.loads((self.run / _TRACKED).read_text()).get(self.name, {})
-        except (OSError, ValueError, AttributeError):
+            found = json.loads((self.run / _TRACKED).read_text())
+        except (OSError, ValueError):
             return {}
-        return found
+        return found if isinstance(found, dict) else {}
 
     def note(self, **values: Any) -> None:
         """Note something of this sink beside what is noted."""
-        path = self.run / _TRACKED
-        try:
-            noted = json.loads(path.read_text())
-        except (OSError, ValueError):
-            noted = {}
-        noted[self.name] = self.tracked() | values
-        durable.write_atomically(path, json.dumps(noted).encode() + b"\n")
-
-    def _note(self, update: int) -> None:
-        self.note(update=update)
+        noted = self._noted()
+        noted[self.name] = noted.get(self.name, {}) | values
+        durable.write_atomically(self.run / _TRACKED, json.dumps(noted).encode() + b"\n")
 
     def _read(self) -> None:
         """Take in the whole lines that were added, less those shown before."""
-        shown = self.tracked().get("update", 0)
         path = self.run / METRICS
         if not path.exists():
             return
@@ -229,7 +220,7 @@ class Sink(ABC):
         for text in data[:whole].splitlines():
             with contextlib.suppress(ValueError, KeyError):
                 line = json.loads(text)
-                if line["update"] > shown:
+                if line["update"] > self._shown:
                     self._waiting.append(line)
 
 
@@ -250,10 +241,10 @@ class TensorBoard(Sink):
 
     def show(self, lines: list[Line]) -> None:
         """Scalars; and a film, if it is time for one."""
-        written = (self.run / METRICS).stat().st_mtime - lines[-1]["wall_time_s"]
+        began = self.began(lines[-1])
         for line in lines:
             for name, value in scalars(line).items():
-                self._writer.add_scalar(name, value, line["update"], written + line["wall_time_s"])
+                self._writer.add_scalar(name, value, line["update"], began + line["wall_time_s"])
         if self._video_every:
             self._film(self._video_every)
         self._writer.flush()
@@ -313,10 +304,9 @@ class MLflow(Sink):
         """Metrics by update."""
         from mlflow.entities import Metric
 
-        run_id = self._run_id()
-        written = (self.run / METRICS).stat().st_mtime - lines[-1]["wall_time_s"]
+        run_id, began = self._run_id(), self.began(lines[-1])
         for line in lines:
-            at_ms = int((written + line["wall_time_s"]) * 1000)
+            at_ms = int((began + line["wall_time_s"]) * 1000)
             metrics = [Metric(name, value, at_ms, line["update"]) for name, value in scalars(line).items()]
             self._client.log_batch(run_id, metrics)
 
