@@ -5,6 +5,7 @@ metrics.jsonl          one line an update     } the ledger
 rollouts.jsonl         one line a rollout     }
 checkpoints/           update-00000120.npz, ...; that of update 0 where the run was given weights to begin with
 properties/            what the Antithesis SDK saw, one file a process
+tracked.json, tensorboard/  what was shown elsewhere, and event files (track.py)
 lock                   held by the driver that writes; says which it is
 """
 
@@ -28,6 +29,7 @@ from settings import Settings, read_config
 from state import State
 
 CONFIG, LOCK, CHECKPOINTS, PROPERTIES = "config.json", "lock", "checkpoints", "properties"
+TRACKED, TENSORBOARD = "tracked.json", "tensorboard"  # written by track.py
 
 
 class RunDirectory:
@@ -179,6 +181,7 @@ def _clear(directory: Path) -> None:
     """Delete a run's files, and nothing that is not a run's; last the one that says that there is a run."""
     Ledger(directory).clear()
     Checkpoints(directory / CHECKPOINTS).clear()
-    for path in (directory / PROPERTIES).glob("*.jsonl"):
+    shown = [directory / TRACKED, *(directory / TENSORBOARD).glob("events.out.tfevents.*")]
+    for path in [*(directory / PROPERTIES).glob("*.jsonl"), *shown]:
         durable.delete(path)
     durable.delete(directory / CONFIG)

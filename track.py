@@ -40,9 +40,9 @@ from exits import BadInput, ClusterLost
 from interrupts import Interrupts
 from ledger import METRICS
 from pool import COUNTED
+from run_directory import CHECKPOINTS, TENSORBOARD, TRACKED
 from settings import Settings, read_config
 
-_TRACKED = "tracked.json"
 _LOOK_EVERY_S, _ASK_AGAIN_AFTER_S = 1.0, 60.0
 _END_TIMEOUT_S = 10.0
 _NICENESS = 19  # the training comes first
@@ -196,7 +196,7 @@ class Sink(ABC):
     def _noted(self) -> dict[str, dict[str, Any]]:
         """What all sinks have noted."""
         try:
-            found = json.loads((self.run / _TRACKED).read_text())
+            found = json.loads((self.run / TRACKED).read_text())
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -205,7 +205,7 @@ class Sink(ABC):
         """Note something of this sink beside what is noted."""
         noted = self._noted()
         noted[self.name] = noted.get(self.name, {}) | values
-        durable.write_atomically(self.run / _TRACKED, json.dumps(noted).encode() + b"\n")
+        durable.write_atomically(self.run / TRACKED, json.dumps(noted).encode() + b"\n")
 
     def _read(self) -> None:
         """Take in the whole lines that were added, less those shown before."""
@@ -234,7 +234,7 @@ class TensorBoard(Sink):
         from tensorboardX import SummaryWriter
 
         # Its own name for the file has seconds in it: two files begun within one would be one.
-        self._writer = SummaryWriter(str(run / "tensorboard"), filename_suffix=f".{time.time_ns()}")
+        self._writer = SummaryWriter(str(run / TENSORBOARD), filename_suffix=f".{time.time_ns()}")
         self._video_every = video_every
         if not self.tracked():
             self._writer.add_text("settings", _as_table(read_config(run)["settings"]), 0)
@@ -255,7 +255,6 @@ class TensorBoard(Sink):
 
     def _film(self, every: int) -> None:
         from checkpoints import BadCheckpoint, Checkpoints, load
-        from run_directory import CHECKPOINTS
 
         filmed, checkpoints = self.tracked().get("filmed", 0), Checkpoints(self.run / CHECKPOINTS)
         for update in checkpoints.updates():
@@ -285,11 +284,9 @@ class TensorBoard(Sink):
 class MLflow(Sink):
     """A run of the experiment `ray-pong` on an MLflow server, or in a local store."""
 
-    name = "MLflow"
-
     def __init__(self, run: Path, follows: bool, uri: str) -> None:
+        self.name, self._uri = f"MLflow at {uri}", uri  # another server has been shown nothing
         super().__init__(run, follows)
-        self._uri = uri
 
     @functools.cached_property
     def _client(self) -> Any:
@@ -315,7 +312,6 @@ class MLflow(Sink):
         import report
         import report_page
         from checkpoints import Checkpoints
-        from run_directory import CHECKPOINTS
 
         run_id, checkpoints = self._run_id(), Checkpoints(self.run / CHECKPOINTS)
         if updates := checkpoints.updates():
@@ -328,14 +324,14 @@ class MLflow(Sink):
     def _run_id(self) -> str:
         """The run on the server; begun with its settings if there is none yet."""
         known = self.tracked()
-        if known.get("uri") == self._uri and "run_id" in known:
+        if "run_id" in known:
             return str(known["run_id"])
         found = self._client.get_experiment_by_name("ray-pong")
         experiment = found.experiment_id if found else self._client.create_experiment("ray-pong")
         run_id: str = self._client.create_run(experiment, run_name=self.run.resolve().name).info.run_id
         for name, value in read_config(self.run)["settings"].items():
             self._client.log_param(run_id, name, value)
-        self.note(run_id=run_id, uri=self._uri)
+        self.note(run_id=run_id)
         return run_id
 
 

@@ -1,5 +1,6 @@
 """Tracking, as its readers see it: TensorBoard's own event reader, a real MLflow server, and one that is dead."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 from commands import ROOT, closed_port, command, digests_without_ray, finished, lines, recorded_digests, running
 from real_runs import ends, is_one_sentence
+from small_runs import train
 
 import track
-from settings import read_config
+from settings import Settings, read_config
 
 pytest_plugins = ["real_runs"]
 
@@ -116,6 +118,23 @@ def test_a_server_that_is_dead_is_told_of_and_what_it_missed_comes_later(run, tm
     assert ends(track.main, run, f"--mlflow=file://{store}").code == 0
     (metric,) = store.rglob("metrics/reward/mean")
     assert len(metric.read_text().splitlines()) == 4
+
+
+def test_another_store_is_shown_all_of_it(run, tmp_path):
+    for store in (tmp_path / "one", tmp_path / "two"):
+        assert ends(track.main, run, f"--mlflow=file://{store}").code == 0
+        (metric,) = store.rglob("metrics/reward/mean")
+        assert len(metric.read_text().splitlines()) == 4
+
+
+def test_a_run_that_is_overwritten_takes_with_it_what_was_shown(run):
+    ends(track.main, run, "--tensorboard")
+    (run / "tensorboard" / "mine.txt").write_text("not a run's")
+    settings = dataclasses.replace(Settings(**read_config(run)["settings"]), run_dir=run, overwrite=True, updates=1)
+    train(settings)
+    ends(track.main, run, "--tensorboard")
+    assert scalars(run)["reward/mean"].keys() == {1}
+    assert (run / "tensorboard" / "mine.txt").exists()
 
 
 # ---- beside the training ----------------------------------------------------------------------------------------
