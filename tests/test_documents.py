@@ -1,0 +1,164 @@
+"""Every command in the documents is run by a test, or has a reason why not. Those of the README are run in order.
+
+They are run as they stand, in a copy of the repository, as a new user would: only counts of updates and games are
+smaller, and what is to be killed is killed as soon as it has got somewhere.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from commands import ROOT, Command, command, lines
+
+TESTS = ROOT / "tests"
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = "test_the_commands_of_the_readme_in_order"
+CI = "not run: it is what runs the tests"
+NETWORK = "not run: it needs several machines; test_driver.py and test_faults.py drive clusters on one"
+# How each command is run: by which test, with other values perhaps; or "not run" and why.
+HOW = {
+    "make train": "not run: it installs from a package index, as .ci/run does before the tests",
+    "make test": CI,
+    "make test-all": CI,
+    "make check": CI,
+    "bash .ci/run": CI,
+    "python driver.py --updates=5 --actors=1 --run-dir=runs/a": README,
+    "python driver.py --updates=5 --actors=7 --run-dir=runs/b": README,
+    "python compare.py runs/a runs/b": README,
+    "python driver.py --updates=40 --run-dir=runs/calm": README,
+    "python driver.py --updates=40 --run-dir=runs/killed &": README,
+    "sleep 20; pkill -9 -f ray::PongEnv": README,
+    "sleep 10; pkill -9 -f driver.py": README,
+    "python driver.py --resume --run-dir=runs/killed": README,
+    "python compare.py runs/calm runs/killed": README,
+    "python replay.py runs/killed --update 17": README,
+    "python replay.py runs/killed --update 17 --rollout 3 --video game.mp4 --trace game.csv": README,
+    "python replay.py runs/killed --all": README,
+    "python evaluate.py runs/killed --games 100 --json result.json --video game.mp4": README,
+    "python evaluate.py runs/killed --games 2 --watch": "test_a_game_is_watched_in_a_terminal_of_80_columns",
+    "python plot.py runs/a runs/b --out curves.png": README,
+    "python track.py runs/a --tensorboard": README,
+    "tensorboard --logdir runs": "test_tensorboard_reads_what_the_ledger_says",
+    "python report.py runs/killed --html report.html": README,
+    "python workload/local_antithesis.py --seed 7 --minutes 3 --out runs/chaos": (
+        "test_a_planted_bug_fails_the_property_that_names_it"
+    ),
+    "snouty launch --launcher basic_test --config . --test-name ray-pong --duration 60 --recipients you@example.com": (
+        "not run: it needs an account with the platform"
+    ),
+    "make bench": "test_a_measure_on_ray_gives_its_figures",
+    "make soak": "test_a_measure_on_ray_gives_its_figures",
+    "python benchmarks/run.py --only rollout updates": "test_a_measure_on_ray_gives_its_figures",
+    "ray start --head --port=6379 --num-cpus=0 --disable-usage-stats": NETWORK,
+    "ray start --address=HEAD:6379 --num-cpus=8 --disable-usage-stats": NETWORK,
+    "python driver.py --address=HEAD:6379 --run-dir=/shared/pong": NETWORK,
+    "ray job submit --address=http://HEAD:8265 --working-dir=. -- python driver.py --address=auto "
+    "--run-dir=/shared/pong": NETWORK,
+    "ray stop": NETWORK,
+    "docker compose up --detach": "test_it_trains",
+    "docker compose logs --follow trainer": "test_the_log_tells_what_happens_in_plain_lines",
+    "docker compose down --volumes": "test_down_with_volumes_forgets",
+    "pytest tests/test_one_digest.py": CI,
+    "python driver.py --updates=5 --run-dir=runs/here": README,
+    "python compare.py runs/here runs/there": README,
+    "python replay.py runs/there --all": README,
+    "python workload/faults.py": "test_training_under_faults_ends_in_the_digest_without_them",
+    "python workload/faults.py --faults=500 --seed=7": "test_training_under_faults_ends_in_the_digest_without_them",
+    "python workload/faults.py --faults=500 --minutes=30": (
+        "test_training_under_faults_ends_in_the_digest_without_them"
+    ),
+    "pytest -s tests/test_crashes.py tests/test_checkpoints.py tests/test_ledger.py "
+    '| grep -E "survived|refused|stopped"': CI,
+    "python examples/frozen_lake.py runs/lake --updates 60": "test_the_number_of_actors_changes_nothing",
+    "pkill -9 -f frozen_lake.py": "test_killed_with_its_actors_it_goes_on_to_the_same_digests",
+    "python examples/frozen_lake.py runs/lake --replay": "test_a_digest_that_is_not_the_recorded_one_is_found",
+}
+
+
+def commands_of(document: Path) -> list[str]:
+    """The lines of a document's shell blocks, without comments."""
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", document.read_text(), re.MULTILINE | re.DOTALL)
+    found = [re.sub(r"(^|\s+)#.*", "", line).strip() for block in blocks for line in block.splitlines()]
+    return [line for line in found if line]
+
+
+def test_every_command_is_run_or_has_a_reason():
+    in_documents = {line for document in DOCUMENTS for line in commands_of(document)}
+    in_documents -= {line for line in in_documents if line.startswith("RAY_testing_rpc_failure=")}  # a value to set
+    assert in_documents == HOW.keys()
+
+
+def test_the_tests_that_run_them_are_there():
+    there = set(re.findall(r"^def (test_\w+)", "".join(path.read_text() for path in TESTS.glob("test_*.py")), re.M))
+    assert {how for how in HOW.values() if not how.startswith("not run: ")} <= there
+
+
+def test_every_link_leads_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+            assert target.startswith("http") or (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+# ---- the README, as a new user ------------------------------------------------------------------------------------
+
+UPDATES = 6
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """What git would give a new user, with this test's Python as theirs."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in tracked.splitlines():
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "copy" / name)
+    return tmp_path / "copy"
+
+
+def smaller(line: str) -> str:
+    """A command with other counts."""
+    for whole, part in {"=40": f"={UPDATES}", "--update 17": "--update 5", "--games 100": "--games 2"}.items():
+        line = line.replace(whole, part)
+    return line
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_commands_of_the_readme_in_order(copy):
+    said = {}
+    for line in (line for line in commands_of(ROOT / "README.md") if HOW[line] == README):
+        if line.endswith(" &"):
+            killed = kill_it(copy, smaller(line).removesuffix(" &"))
+        elif "pkill" not in line:
+            with shell(copy, smaller(line)) as done:
+                assert done.wait(300.0) == 0, (line, done.err)
+                said[line] = done.out
+    assert killed
+    assert said["python compare.py runs/a runs/b"].startswith("equal: 5 updates")
+    assert said["python compare.py runs/calm runs/killed"].startswith(f"equal: {UPDATES} updates")
+    assert said["python replay.py runs/killed --all"].startswith("the same: ")
+    assert lines(copy / "runs" / "killed" / "metrics.jsonl")[-1]["update"] == UPDATES
+    for name in ("game.mp4", "game.csv", "result.json", "curves.png", "report.html", "runs/a/tensorboard"):
+        assert (copy / name).exists()
+
+
+def kill_it(copy: Path, line: str) -> bool:
+    """What the README does by hand: its actors first, then the driver."""
+    with shell(copy, line) as driver:
+        driver.wait_for_update(1)
+        for process, words in driver.processes().items():
+            if "ray::PongEnv" in words:
+                os.kill(process, 9)
+        driver.wait_for(lambda: "is lost" in driver.out, "word of lost actors")
+        driver.wait_for_update(2)
+    return True
+
+
+def shell(copy: Path, line: str) -> AbstractContextManager[Command]:
+    """A line, as typed in the copy."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return command(["bash", "-c", f"cd {copy} && exec {line}"], PATH=path)
