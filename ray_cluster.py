@@ -138,6 +138,10 @@ def expect_an_answer(address: str) -> None:
 
 
 def _cannot_be_joined(address: str, reason: str) -> BadInput:
+    if "InvalidAuthToken" in reason:
+        return BadInput(
+            f"the cluster at {address} asks for a token: set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token here."
+        )
     sentence = reason.split(". ")[0].rstrip(".")
     return BadInput(f"no Ray cluster can be joined at {address} ({sentence}): is its head up, and its port right?")
 

@@ -131,7 +131,7 @@ class Command:
         def holds_or_has_ended() -> Any:
             value = holds()
             ended = not value and self.process.poll() is not None
-            assert not ended, f"ended with {self.process.returncode} before {what}: {self.err}"
+            assert not ended, f"ended with {self.process.returncode} before {what}: {self.err}{self.out}"
             return value
 
         return until(holds_or_has_ended, what)

@@ -48,8 +48,9 @@ class Containers:
     def __init__(self, name: str, arguments: list[str] | None = None) -> None:
         self.name, self.network = name, f"{name}_default"
         self._folder = Path(tempfile.mkdtemp(prefix=name))
-        self._override = self._folder / "override.yaml"
-        self._override.write_text(yaml.safe_dump(self._overriding(arguments)))
+        self._own = self._overriding(arguments)
+        self._files = [COMPOSE_FILE]
+        self._read_also("override.yaml", self._own)
 
     def __enter__(self) -> "Containers":
         return self
@@ -85,6 +86,19 @@ class Containers:
     def forget(self) -> None:
         """`down --volumes`, as a user would."""
         self._compose("down", "--volumes")
+
+    def add(self, service: str, settings: dict[str, Any]) -> None:
+        """Start one more service, which extends one of the compose file's, as a user's override file would say it."""
+        like = settings["extends"]["service"]
+        extends = {"file": str(COMPOSE_FILE), "service": like}
+        own = {**self._own[like], "container_name": self.container(service), "hostname": self.container(service)}
+        self._read_also(f"{service}.yaml", {service: {**settings, **own, "extends": extends}})
+        self._compose("up", "--detach", "--no-build", service, timeout_s=_UP_TIMEOUT_S)
+
+    def remove(self, service: str) -> None:
+        """Stop a service that was added, and forget it."""
+        self._compose("rm", "--stop", "--force", service)
+        self._files.remove(self._folder / f"{service}.yaml")
 
     def volumes(self) -> list[str]:
         """The project's volumes."""
@@ -193,7 +207,11 @@ class Containers:
             name = f"{self.name}-{service}"
             image = settings["image"].replace("ray-pong", self.name)
             override[service] = {"container_name": name, "hostname": name, "image": image, "command": command}
-        return {"services": override}
+        return override
+
+    def _read_also(self, name: str, services: dict[str, Any]) -> None:
+        self._files.append(self._folder / name)
+        self._files[-1].write_text(yaml.safe_dump({"services": services}))
 
     def _of_project(self) -> list[str]:
         return ["--filter", f"label=com.docker.compose.project={self.name}"]
@@ -202,5 +220,5 @@ class Containers:
         return docker("inspect", "--format", template, self.container(service)).strip()
 
     def _compose(self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
-        files = ["--file", str(COMPOSE_FILE), "--file", str(self._override)]
+        files = [word for file in self._files for word in ("--file", str(file))]
         return docker("compose", "--project-name", self.name, *files, *arguments, timeout_s=timeout_s)

@@ -8,6 +8,7 @@ all that was committed meanwhile is computed again on this machine alone, and co
 
 import functools
 import multiprocessing
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -156,6 +157,20 @@ def test_a_worker_is_cut_off_and_rejoins_with_another_address(trained: Trained) 
     after = trained.cluster.address("worker-1")
     assert after != before
     assert f"the address changed from {before} to {after}" in trained.cluster.logs("worker-1")
+
+
+def test_a_worker_joins_and_leaves_by_the_documents_override_file(trained: Trained) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (COMPOSE_FILE.parent / "docs" / "cluster.md").read_text(), re.DOTALL)
+    ((service, of_it),) = yaml.safe_load(text)["services"].items()
+    assert {of_it["container_name"], of_it["hostname"]} == {f"pong-{service}"}
+    name = trained.cluster.container(service)
+    for what, change in (
+        ("joined with 1 CPUs", lambda: trained.cluster.add(service, of_it)),
+        ("is gone", lambda: trained.cluster.remove(service)),
+    ):
+        trained.is_disturbed_by(f"a worker that {what}", change)
+        said = re.compile(rf"node {name}/\w+ {what}")
+        trained.cluster.wait(lambda said=said: said.search(trained.cluster.logs("trainer")), what, RECOVERY_TIMEOUT_S)
 
 
 def test_the_trainer_is_killed_and_started(trained: Trained) -> None:
