@@ -18,6 +18,7 @@ from commands import ROOT, Command, command, lines
 TESTS = ROOT / "tests"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = "test_the_commands_of_the_readme_in_order"
+JOINS = "test_a_driver_joins_and_finds_the_workers_cpus"
 CI = "not run: it is what runs the tests"
 # How each command is run: by which test, with other values perhaps; or "not run" and why.
 HOW = {
@@ -54,10 +55,10 @@ HOW = {
     "make soak": "test_a_measure_on_ray_gives_its_figures",
     "python benchmarks/run.py --only rollout updates": "test_a_measure_on_ray_gives_its_figures",
     "ray get-auth-token --generate": "not run: it would put a file into the home of who runs the tests",
-    "export RAY_AUTH_MODE=token": "test_a_driver_joins_and_finds_the_workers_cpus",
-    "ray start --head --port=6379 --num-cpus=0 --disable-usage-stats": "test_a_driver_joins_and_finds_the_workers_cpus",
-    "ray start --address=HEAD:6379 --num-cpus=8 --disable-usage-stats": "test_a_driver_joins_and_finds_the_workers_cpus",
-    "python driver.py --address=HEAD:6379 --run-dir=/shared/pong": "test_a_driver_joins_and_finds_the_workers_cpus",
+    "export RAY_AUTH_MODE=token": JOINS,
+    "ray start --head --port=6379 --num-cpus=0 --disable-usage-stats": JOINS,
+    "ray start --address=HEAD:6379 --num-cpus=8 --disable-usage-stats": JOINS,
+    "python driver.py --address=HEAD:6379 --run-dir=/shared/pong": JOINS,
     "ray job submit --address=http://127.0.0.1:8265 --working-dir=. -- python driver.py --address=auto "
     "--run-dir=/shared/pong": "test_a_job_is_stopped_and_goes_on",
     "ray stop": "not run: it would stop all that Ray runs on this machine",
