@@ -2,14 +2,24 @@
 
 Float addition is not associative, so the shape of the sum is part of the result. A range of indices splits at the
 largest power of two below its length; the tree depends on the batch size alone, and no more than log2(batch size)
-partial sums wait at a time when results arrive in order.
+partial sums wait at a time when results arrive in order. What is added need not be at hand: any values do that there is
+a `plus` for, such as references to gradients that lie on other machines.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from policy import Arrays
 
 Range = tuple[int, int]  # first index, one past the last
+Value = Any  # gradients, or whatever stands for them
+
+
+def added(left: Arrays, right: Arrays) -> Arrays:
+    """The sum of two gradients."""
+    return {name: left[name] + right[name] for name in left}
 
 
 def split(whole: Range) -> tuple[Range, Range]:
@@ -22,26 +32,24 @@ def split(whole: Range) -> tuple[Range, Range]:
 class TreeSum:
     """Adds the gradients 0 to size - 1, each once, in any order, to the same bits."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, plus: Callable[[Value, Value], Value] = added) -> None:
         self._whole: Range = (0, size)
-        self._sums: dict[Range, Arrays] = {}
+        self._plus = plus
+        self._sums: dict[Range, Value] = {}
 
-    def add(self, index: int, gradient: Arrays) -> None:
+    def add(self, index: int, gradient: Value) -> None:
         """Take one gradient in, and add what can now be added."""
         path = self._path_to(index)
-        part, value = path.pop(), gradient
+        part = path.pop()
+        self._sums[part] = gradient
         while path:
-            parent = path.pop()
-            left, right = split(parent)
-            sibling = right if part == left else left
-            if sibling not in self._sums:
+            part = path.pop()
+            left, right = split(part)
+            if left not in self._sums or right not in self._sums:
                 break
-            other = self._sums.pop(sibling)
-            value = {name: value[name] + other[name] for name in value}
-            part = parent
-        self._sums[part] = value
+            self._sums[part] = self._plus(self._sums.pop(left), self._sums.pop(right))
 
-    def total(self) -> Arrays:
+    def total(self) -> Value:
         """The sum of all. Raises KeyError while one is missing."""
         return self._sums[self._whole]
 

@@ -118,6 +118,37 @@ def test_few_partial_sums_wait_when_results_arrive_in_order(size):
         assert len(tree._sums) <= max(1, np.log2(size))
 
 
+# ---- of other values --------------------------------------------------------------------------------------------
+
+
+def expression_by_definition(first: int, end: int) -> str:
+    """The same definition, written out as what is added to what."""
+    if end - first == 1:
+        return str(first)
+    middle = first + max(power for power in (1, 2, 4, 8, 16, 32, 64) if power < end - first)
+    return f"({expression_by_definition(first, middle)}+{expression_by_definition(middle, end)})"
+
+
+@given(orders)
+def test_any_values_are_added_in_the_same_shape_whatever_the_order(order):
+    tree = TreeSum(len(order), plus=lambda left, right: f"({left}+{right})")
+    for index in order:
+        tree.add(index, str(index))
+    assert tree.total() == expression_by_definition(0, len(order))
+
+
+@given(orders)
+def test_when_the_last_arrives_only_the_additions_above_it_are_left(order):
+    done: list[str] = []
+    tree = TreeSum(len(order), plus=lambda left, right: done.append(left) or left)
+    for index in order[:-1]:
+        tree.add(index, str(index))
+    left_to_do = len(order) - 1 - len(done)
+    assert left_to_do <= np.ceil(np.log2(len(order)))
+    tree.add(order[-1], str(order[-1]))
+    assert len(done) == len(order) - 1
+
+
 # ---- the float64 sum --------------------------------------------------------------------------------------------
 
 
