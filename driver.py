@@ -90,7 +90,7 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
         try:
             while not recorder.finished(state):
                 batch = new_batch(settings, state, sums)
-                while keys := batch.missing():  # once, unless a node is lost with gradients that it was to add
+                while keys := batch.missing():  # all; then those, if any, whose gradients are lost with a node
                     for _, (result, record) in pool.run(batch.method, state.weights, keys):
                         batch.add(result, record)
                 state = batch.learn()

@@ -26,7 +26,6 @@ from aggregation import Float64Sum, TreeSum
 from digests import fingerprint
 from game import Pong
 from policy import Arrays
-from pool import Key
 from proximal import Adam, GameSteps, Objective, Steps
 from rollout import RolloutRecord
 from settings import CLASSIC, Settings
@@ -44,7 +43,7 @@ class Batch(ABC):
     def __init__(self, settings: Settings, state: State) -> None:
         self._settings, self._state = settings, state
         self.update = state.update + 1
-        self.keys: list[Key] = [(self.update, index) for index in range(settings.batch_size)]
+        self.keys = [(self.update, index) for index in range(settings.batch_size)]
         self._played_with = fingerprint(state.weights)
         self._records: list[RolloutRecord] = []
         self._lost: dict[int, str] = {}  # digests of rollouts that were counted in, and must be played again
@@ -63,10 +62,10 @@ class Batch(ABC):
         self._records.append(record)
         self._take(record.index, result)
 
-    def missing(self) -> list[Key]:
+    def missing(self) -> list[tuple[int, int]]:
         """The rollouts that are still to be played: at first all, in the end none."""
         counted = {record.index for record in self._records}
-        return [(update, index) for update, index in self.keys if index not in counted]
+        return [key for key in self.keys if key[1] not in counted]
 
     def learn(self) -> State:
         """The state after the update."""
@@ -164,7 +163,7 @@ class SpreadBatch(SummedBatch):
         self._spread: SpreadSum | None = spread
         self._brought: Arrays | None = None
 
-    def missing(self) -> list[Key]:
+    def missing(self) -> list[tuple[int, int]]:
         """Once all are played: those whose gradient was lost before it was added."""
         if self._spread and not super().missing():
             self._brought = self._spread.total()

@@ -145,12 +145,12 @@ class _Waiting:
 
     def __init__(self, items: Sequence[_Item] = (), actors: Mapping[str, int] | None = None) -> None:
         self._stretches: dict[str, deque[_Item]] = {}
-        end = count = 0
-        for node_id, share in (actors or {}).items():
-            begin, count = end, count + share
-            end = len(items) * count // sum((actors or {}).values())
+        actors, end, counted = actors or {}, 0, 0
+        for node_id, count in actors.items():
+            begin, counted = end, counted + count
+            end = len(items) * counted // sum(actors.values())
             self._stretches[node_id] = deque(items[begin:end])
-        self._anyones = deque(items[end:])
+        self._anyones = deque(items[end:])  # all, while there is no actor
 
     def pop(self, node_id: str) -> _Item:
         """The next for an actor on a node: of its own stretch, or else of the end of the longest."""

@@ -177,7 +177,7 @@ class RayCluster:
         self._actor_class, self._arguments = actor_class, arguments
         self._last_nodes: list[Node] = []
         self._node_of: dict[Any, str] = {}  # by actor
-        self.store_bytes = 0.0  # of the object stores of the nodes on which actors live
+        self.node_count, self.store_bytes = 0, 0.0  # of nodes with a CPU, and of their object stores
 
     def now(self) -> float:
         """Seconds, monotonic."""
@@ -189,9 +189,8 @@ class RayCluster:
             alive = [node for node in ray.nodes() if node["Alive"]]
         except errors.RayError:
             return self._last_nodes
-        self.store_bytes = sum(
-            node["Resources"].get("object_store_memory", 0.0) for node in alive if node["Resources"].get("CPU")
-        )
+        rooms = [node["Resources"].get("object_store_memory", 0.0) for node in alive if node["Resources"].get("CPU")]
+        self.node_count, self.store_bytes = len(rooms), sum(rooms)
         self._last_nodes = [
             Node(
                 node["NodeID"],

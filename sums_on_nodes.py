@@ -6,10 +6,10 @@
     total = one.total()                         # arrays; None if something of it is lost, and then:
     for index, gradient in one.gradients():     # arrays, or None for one that is lost
 
-The sum is the driver's own, `aggregation.TreeSum`, over references: the same tree, the same bits. Each of its additions
-is done on a node where one of the two lies, by an actor that does nothing else and takes no CPU of the players'. Ray's
-tasks would find such a node by themselves; but Ray ends a node's processes beyond one a CPU when they are idle for a
-second, so that each update would begin with starting processes anew, which takes longer than the driver's adding.
+The sum is the driver's own, `aggregation.TreeSum`, over references: the same tree, the same bits. Its additions are
+done on the node where most of what they add lies, by an actor that does nothing else and takes no CPU of the players'.
+Ray's tasks would find such a node by themselves; but Ray ends a node's processes beyond one a CPU when they are idle
+for a second, so that each update would begin with starting processes anew: longer than the driver's own adding takes.
 
 Ray recomputes nothing here. The gradients are kept until the update is done: so when a sum is lost, or does not come,
 the driver fetches them and adds them itself, as on one machine, and those that are lost are played again.
@@ -17,20 +17,21 @@ the driver fetches them and adds them itself, as on one machine, and those that 
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import floats
-from aggregation import TreeSum, added
+from aggregation import TreeSum, sum_of
 from policy import Arrays
 from pool import WAIT_S, Listener, Lost, ResultLost
 from ray_cluster import OnNode, RayCluster, fetched
 
 PATIENCE_S = 30.0  # without any answer, before a sum or a gradient is taken for lost
 _LARGEST_SHARE = 0.5  # of the nodes' object stores, for the gradients of a batch
+_AT_ONCE = 8  # added by one call: a call, and putting its sum into the object store, cost as much as some additions
 
 
 @ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
@@ -43,34 +44,37 @@ class Adder:
         self._node = ray.get_runtime_context().get_node_id()
 
     @ray.method(num_returns=2)
-    def add(self, left: Arrays, right: Arrays) -> tuple[Arrays, str]:
+    def add(self, *gradients: Arrays) -> tuple[Arrays, str]:
         """The sum, which stays here, and where that is."""
-        return added(left, right), self._node
+        return sum_of(gradients), self._node
 
 
 class SumsOnNodes:
-    """The actors that add, one on each node on which gradients lie."""
+    """The actors that add: one a node, started when there is something to add on it."""
 
     def __init__(self, cluster: RayCluster, listener: Listener) -> None:
         self._cluster, self._listener = cluster, listener
         self._adders: dict[str, Any] = {}
-        self.done: Counter[str] = Counter()  # additions by node
+        self.done: Counter[str] = Counter()  # calls by node
 
     def begin(self, update: int, size: int, like: Arrays) -> "SumOnNodes | None":
         """The sum of an update's gradients; None if they are too large to lie on the nodes all at a time."""
         bytes_of_all = size * sum(array.nbytes for array in like.values())
         if bytes_of_all > _LARGEST_SHARE * self._cluster.store_bytes:
             return None
-        return SumOnNodes(self, self._listener, update, size)
+        # A small batch's neighbours lie on several nodes: in pairs, they travel while others are still played.
+        at_once = _AT_ONCE if size >= _AT_ONCE * self._cluster.node_count else 2
+        return SumOnNodes(self, self._listener, update, size, at_once)
 
-    def plus(self, left: OnNode, right: OnNode) -> tuple[OnNode, Any]:
+    def add(self, gradients: Sequence[OnNode]) -> tuple[OnNode, Any]:
         """Begin an addition. Returns the sum to be, and a reference to the name of the node once it is there."""
-        if left.node not in self._adders:
-            here = NodeAffinitySchedulingStrategy(left.node, soft=False)
+        ((node, _),) = Counter(gradient.node for gradient in gradients).most_common(1)
+        if node not in self._adders:
+            here = NodeAffinitySchedulingStrategy(node, soft=False)
             adder: Any = Adder
-            self._adders[left.node] = adder.options(scheduling_strategy=here).remote()
-        total, done = self._adders[left.node].add.remote(left.reference, right.reference)
-        return OnNode(total, left.node), done
+            self._adders[node] = adder.options(scheduling_strategy=here).remote()
+        total, done = self._adders[node].add.remote(*(gradient.reference for gradient in gradients))
+        return OnNode(total, node), done
 
     def give_up(self) -> None:
         """Kill the actors, dead or frozen as one of them may be: the next addition starts new ones."""
@@ -82,10 +86,10 @@ class SumsOnNodes:
 class SumOnNodes:
     """The sum of one update's gradients."""
 
-    def __init__(self, sums: SumsOnNodes, listener: Listener, update: int, size: int) -> None:
+    def __init__(self, sums: SumsOnNodes, listener: Listener, update: int, size: int, at_once: int) -> None:
         self._sums, self._listener, self._update = sums, listener, update
         self._gradients: dict[int, OnNode] = {}
-        self._tree = TreeSum(size, self._plus)
+        self._tree = TreeSum(size, self._plus, at_once)
         self._begun: list[Any] = []
 
     def add(self, index: int, gradient: OnNode) -> None:
@@ -93,8 +97,8 @@ class SumOnNodes:
         self._gradients[index] = gradient
         self._tree.add(index, gradient)
 
-    def _plus(self, left: OnNode, right: OnNode) -> OnNode:
-        total, done = self._sums.plus(left, right)
+    def _plus(self, *gradients: OnNode) -> OnNode:
+        total, done = self._sums.add(gradients)
         self._begun.append(done)
         return total
 
@@ -128,7 +132,7 @@ class SumOnNodes:
         while self._begun:
             self._listener.interrupt()
             done, self._begun = ray.wait(self._begun, num_returns=len(self._begun), timeout=WAIT_S)
-            self._sums.done.update(fetched(node) for node in done)
+            self._sums.done.update(fetched(done))
             answered_at = time.monotonic() if done else answered_at
             _expect_an_answer_since(answered_at, PATIENCE_S)
 

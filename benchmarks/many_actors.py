@@ -3,8 +3,8 @@
     python benchmarks/run.py --only many-actors
     python benchmarks/run.py --only across-nodes
 
-A stand-in waits as long as a recorded rollout took, and returns its gradient, from another node of a cluster on this
-machine: real raylets, so that each gradient is sent from one object store to another. Stand-ins are slots of a few
+A stand-in waits as long as a recorded rollout took, and leaves its gradient on its node of a cluster on this machine:
+real raylets, so that what leaves a node is sent from one object store to another. Stand-ins are slots of a few
 processes, because a thousand processes are more than the driver's side needs to see. What is compared is the time of an
 update with the time it would take if the driver and the way to it cost nothing: the same rollouts on as many actors.
 """
@@ -172,6 +172,7 @@ def _updates_s(setting: Setting, state: State, recorded: Recorded, waits_s: list
             batch.learn()
             seconds.append(time.monotonic() - began)
     finally:
+        sums.give_up()
         cluster.close()
     return seconds
 
@@ -193,10 +194,11 @@ def measure_across_nodes(smallest: bool) -> Result:
     with _cluster(nodes) as local:
         cluster = SlotCluster(nodes, recorded, times_s)
         sums = SumsOnNodes(cluster, Listener())
-        _add_there(local, sums, state, _held(cluster, nodes))  # the processes that add are started for it
+        _add_there(local, sums, state, _held(cluster, 2 * nodes))  # a pair on each node: what adds there is started
         for _ in range(rounds):
             here.append(_add_here(local, _held(cluster, count)))
             there.append(_add_there(local, sums, state, _held(cluster, count)))
+        sums.give_up()
         cluster.close()
     slowest_s = max(times_s)
     adding_s = median([one.adding_s for one in here])

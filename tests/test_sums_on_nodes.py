@@ -33,7 +33,7 @@ from state import State
 # Large enough for Ray's object store: what is smaller than 100 kB is sent along with the reply.
 SETTINGS = {"preset": "classic", "batch_size": 8, "hidden_units": 16, "learning_rate": 1e-3}
 UPDATES = 3  # the first is compared with a float64 sum, and added by the driver for that
-SPREAD = (2, 3)
+LARGE = 26  # for three nodes
 
 
 def seen(scenario: str) -> dict[str, Any]:
@@ -44,7 +44,9 @@ def seen(scenario: str) -> dict[str, Any]:
 
 
 def assert_digests_of_one_machine(found: dict[str, Any]) -> None:
-    assert [Digests(*one) for one in found["digests"]] == digests_without_ray(UPDATES, **SETTINGS)
+    expected = digests_without_ray(len(found["digests"]), **{**SETTINGS, "batch_size": found["batch_size"]})
+    assert [Digests(*one) for one in found["digests"]] == expected
+    assert len(expected) > 1
 
 
 # ---- without Ray ------------------------------------------------------------------------------------------------
@@ -132,16 +134,19 @@ def test_a_rollout_that_is_another_the_second_time_is_caught():
 
 
 @pytest.mark.slow
-def test_gradients_are_added_on_their_nodes_to_the_bits_of_one_machine():
-    found = seen("undisturbed")
+@pytest.mark.parametrize(("scenario", "calls"), [("undisturbed", [7, 7]), (f"undisturbed, batch {LARGE}", [5])])
+def test_gradients_are_added_on_their_nodes_to_the_bits_of_one_machine(scenario, calls):
+    """In pairs; and in a large batch eight at once: 8 + 8 + 8 + 2 rollouts, and the four sums."""
+    found = seen(scenario)
     assert_digests_of_one_machine(found)
     assert found["again"] == {}
-    assert found["fetched"] == {"1": 8, "2": 0, "3": 0}
+    assert list(found["fetched"].values()) == [found["batch_size"], *(0 for _ in calls)]
     assert found["here"] not in found["nodes"]
     assert set(found["done"]) <= set(found["nodes"])
     assert len(found["done"]) > 1
-    assert sum(found["done"].values()) == len(SPREAD) * (SETTINGS["batch_size"] - 1)
+    assert sum(found["done"].values()) == sum(calls)
     assert found["copies_here"] == 0
+    assert not found["a_million_fit"]
 
 
 @pytest.mark.slow
@@ -163,9 +168,9 @@ def test_sums_that_do_not_come_are_the_drivers_and_no_rollout_is_played_again(sc
     found = seen(scenario)
     assert_digests_of_one_machine(found)
     assert found["again"] == {}
-    assert found["fetched"] == {"1": 8, "2": 0, "3": 0}
-    assert len([line for line in found["events"] if "is lost on its nodes" in line]) == 1
-    assert sum(found["done"].values()) >= 7, "update 3 is added by new adders"
+    assert list(found["fetched"].values()) == [8, 0, 0, 0]
+    assert len([line for line in found["events"] if "the sum of update 3 is lost on its nodes" in line]) == 1
+    assert sum(found["done"].values()) >= 7 + 7, "updates 2 and 4 are added on nodes, the latter by new adders"
 
 
 @pytest.mark.slow
@@ -213,7 +218,7 @@ class Told:
 
 
 class Scenario:
-    """Three updates on a cluster, and what befalls the second."""
+    """Some updates on a cluster, and what befalls one of them."""
 
     def __init__(self, cluster: Any, name: str) -> None:
         import ray
@@ -226,7 +231,8 @@ class Scenario:
         from sums_on_nodes import SumsOnNodes
 
         self.cluster, self.name, self.told = cluster, name, Told()
-        self.settings = Settings(**SETTINGS)
+        self.settings = Settings(**{**SETTINGS, "batch_size": LARGE if str(LARGE) in name else SETTINGS["batch_size"]})
+        self.updates = 2 if str(LARGE) in name else 4 if "adders" in name else UPDATES
         ray_cluster = RayCluster(PongEnv, *self.settings.of_a_rollout(), tuple(versions.pinned()))
         self.pool = Pool(ray_cluster, PoolSettings(at_most=3), self.told)
         self.sums = SumsOnNodes(ray_cluster, self.told)
@@ -245,16 +251,18 @@ class Scenario:
         import state as states
 
         state = states.initial(self.settings)
-        for _ in range(UPDATES):
+        for _ in range(self.updates):
             state = self.update(state)
         return {
+            "batch_size": self.settings.batch_size,
             "digests": self.digests,
             "again": self.again,
-            "fetched": {update: self.fetched[update] for update in range(1, UPDATES + 1)},
+            "fetched": {update: self.fetched[update] for update in range(1, self.updates + 1)},
             "here": ray.get_runtime_context().get_node_id(),
             "nodes": self.nodes,
             "done": self.sums.done,
             "copies_here": self.copies_here,
+            "a_million_fit": self.sums.begin(2, 10**6, like=state.weights) is not None,
             "on_the_killed": self.on_the_killed,
             "events": self.told.events,
         }
@@ -266,7 +274,7 @@ class Scenario:
         batch = learning.new_batch(self.settings, state, self.sums)
         self.lie: dict[int, Any] = {}  # the gradients that lie on nodes
         while keys := batch.missing():
-            if len(keys) < SETTINGS["batch_size"]:
+            if len(keys) < self.settings.batch_size:
                 self.again[batch.update] = [index for _, index in keys]
             for _, (result, record) in self.pool.run(batch.method, state.weights, keys):
                 self.note(batch.update, record.index, result)
@@ -281,11 +289,10 @@ class Scenario:
             self.fetched[update] += 1
             return
         self.lie[index] = result
-        if update == 2 and len(self.lie) == self.strikes_at():
+        struck_update = 2 if "node" in self.name else 3  # adders are started in the second
+        struck_at = 5 if "five" in self.name else self.settings.batch_size
+        if (update, len(self.lie)) == (struck_update, struck_at):
             self.strike()
-
-    def strikes_at(self) -> int:
-        return 5 if "five" in self.name else int(SETTINGS["batch_size"])
 
     def strike(self) -> None:
         if self.name.startswith("node killed"):
@@ -303,7 +310,7 @@ class Scenario:
 
     def signal_adders(self, number: int) -> None:
         found = processes_titled(self.cluster, b"ray::Adder")
-        assert found
+        assert len(found) == len(self.sums._adders) > 1
         for process in found:
             os.kill(process, number)
 
@@ -369,7 +376,7 @@ def drive(directory: str) -> dict[str, Any]:
         with running(*flags, **{k: v for k, v in os.environ.items() if k.startswith("RAY_")}) as driver:
             driver.wait_for_update(UPDATES)
             adders_on = {_parent(process) for process in processes_titled(cluster, b"ray::Adder")}
-            raylets = {node.all_processes["raylet"][0].process.pid for node in cluster._nodes}
+            raylets = set(cluster.raylets[1:])  # all but the head's
             driver.send(signal.SIGTERM)
             code = driver.wait()
     return {"adders_on": sorted(adders_on & raylets), "exit_code": code}
