@@ -1,57 +1,67 @@
 """Sums of gradients in a fixed tree over rollout indices, whatever the order in which they arrive.
 
-Float addition is not associative, so the shape of the sum is part of the result. A range of indices splits at the
-largest power of two below its length; the tree depends on the batch size alone, and no more than log2(batch size)
-partial sums wait at a time when results arrive in order.
+Float addition is not associative, so the shape of the sum is part of the result. Neighbours are added in pairs, the
+sums of neighbouring pairs in pairs again, and so on; an odd one at the end waits for the next level. So a range of
+indices splits at the largest power of two below its length; the tree depends on the batch size alone, and no more than
+log2(batch size) partial sums wait at a time when results arrive in order. What is added need not be at hand: any values
+do that there is a `plus` for, such as references to gradients that lie on other machines.
 """
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from policy import Arrays
 
-Range = tuple[int, int]  # first index, one past the last
+Value = Any  # a gradient, or what stands for one
 
 
-def split(whole: Range) -> tuple[Range, Range]:
-    """The two halves of a range of two indices or more."""
-    first, end = whole
-    middle = first + (1 << ((end - first - 1).bit_length() - 1))
-    return (first, middle), (middle, end)
+def added(left: Arrays, right: Arrays) -> Arrays:
+    """The sum of two gradients."""
+    return {name: left[name] + right[name] for name in left}
 
 
 class TreeSum:
-    """Adds the gradients 0 to size - 1, each once, in any order, to the same bits."""
+    """Adds the gradients 0 to size - 1, each once, in any order, to the same bits.
 
-    def __init__(self, size: int) -> None:
-        self._whole: Range = (0, size)
-        self._sums: dict[Range, Arrays] = {}
+    Where a call of `plus` is dear, it may be given more neighbours than two `at_once`, a power of two; it must then add
+    them as `sum_of` does, and the bits are the same.
+    """
 
-    def add(self, index: int, gradient: Arrays) -> None:
+    def __init__(self, size: int, plus: Callable[..., Value] = added, at_once: int = 2) -> None:
+        self._size, self._plus, self._at_once = size, plus, at_once
+        self._waiting: dict[tuple[int, int], dict[int, Value]] = {}  # by level and group: its members by their index
+        self._total: list[Value] = []
+
+    def add(self, index: int, gradient: Value) -> None:
         """Take one gradient in, and add what can now be added."""
-        path = self._path_to(index)
-        part, value = path.pop(), gradient
-        while path:
-            parent = path.pop()
-            left, right = split(parent)
-            sibling = right if part == left else left
-            if sibling not in self._sums:
-                break
-            other = self._sums.pop(sibling)
-            value = {name: value[name] + other[name] for name in value}
-            part = parent
-        self._sums[part] = value
+        level, count, value = 0, self._size, gradient
+        while count > 1:
+            group = index // self._at_once
+            members = self._waiting.setdefault((level, group), {})
+            members[index] = value
+            if len(members) < min(self._at_once, count - group * self._at_once):
+                return
+            del self._waiting[level, group]
+            value = self._plus(*(members[one] for one in sorted(members))) if len(members) > 1 else value
+            level, index, count = level + 1, group, -(-count // self._at_once)
+        self._total.append(value)
 
-    def total(self) -> Arrays:
+    def total(self) -> Value:
         """The sum of all. Raises KeyError while one is missing."""
-        return self._sums[self._whole]
+        if not self._total:
+            raise KeyError("a gradient is missing")
+        return self._total[-1]
 
-    def _path_to(self, index: int) -> list[Range]:
-        """The ranges that hold an index, from the whole to the index alone."""
-        path = [self._whole]
-        while path[-1][1] - path[-1][0] > 1:
-            left, right = split(path[-1])
-            path.append(left if index < left[1] else right)
-        return path
+
+def sum_of(gradients: Sequence[Arrays]) -> Arrays:
+    """The sum of gradients that are all there."""
+    tree = TreeSum(len(gradients))
+    for index, gradient in enumerate(gradients):
+        tree.add(index, gradient)
+    total: Arrays = tree.total()
+    return total
 
 
 class Float64Sum:

@@ -73,6 +73,7 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
     from pong_actor import PongEnv
     from ray_cluster import RayCluster, bring_files, connect
     from recorder import Recorder
+    from sums_on_nodes import SumsOnNodes
 
     recorder = Recorder(settings, run, progress)
     state = recorder.restore()
@@ -80,15 +81,18 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
     with connect(settings.address, settings.actors) as place:
         interrupts.check()
         cluster = RayCluster(PongEnv, *settings.of_a_rollout(), tuple(versions.pinned()))
-        pool = Pool(cluster, _pool_settings(settings), _Listener(recorder, interrupts))
+        listener = _Listener(recorder, interrupts)
+        pool = Pool(cluster, _pool_settings(settings), listener)
+        sums = SumsOnNodes(cluster, listener) if settings.address else None
         pool.wait_until_ready()
         _announce(settings, state, f"{place}: {pool.describe()}", progress)
         recorder.start_lap()
         try:
             while not recorder.finished(state):
-                batch = new_batch(settings, state)
-                for _, (result, record) in pool.run(batch.method, state.weights, batch.keys):
-                    batch.add(result, record)
+                batch = new_batch(settings, state, sums)
+                while keys := batch.missing():  # all; then those, if any, whose gradients are lost with a node
+                    for _, (result, record) in pool.run(batch.method, state.weights, keys):
+                        batch.add(result, record)
                 state = batch.learn()
                 recorder.commit(state, batch, pool.take_counts())
         finally:

@@ -155,7 +155,8 @@ def a_result_comes_from_the_current_weights(played_with: str, current: str, wher
 def a_rollout_done_twice_gives_the_same_bytes(first: str, second: str, where: Where) -> bool:
     """A rollout is a pure function: raced, retried or recomputed, its digest is the same.
 
-    Reached by faults: a raced rollout that comes back twice; an update computed again after the driver was killed.
+    Reached by faults: a raced rollout that comes back twice; one played again because its gradient was lost; an update
+    computed again after the driver was killed.
     """
     holds = first == second
     always(holds, "A rollout computed twice gives the same bytes", {**where, "first": first, "second": second})

@@ -5,14 +5,16 @@
         batch.add(*batch.play(game, index))        # in any order, anywhere
     state = batch.learn()
 
-Two presets, one loop. `classic`: each rollout brings its own gradient, they are summed, and RMSProp takes one step.
+Two presets, one loop. `classic`: each rollout brings its own gradient, they are summed, and RMSProp takes one step. On
+a cluster the gradients may stay where they are computed, and be summed there: `SpreadBatch`.
 `proximal`: each rollout brings its steps; in a few passes over all of them, minibatch by minibatch, Adam takes many
 small ones. The driver does that itself: no half-done pass is left behind by an actor that dies.
 """
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,7 +38,7 @@ _ROUNDING = 2.0**-23  # float32's, relative to a weight
 class Batch(ABC):
     """The rollouts that make one update."""
 
-    method: ClassVar[str]  # of the actor: what it does for a rollout
+    method: str  # of the actor: what it does for a rollout
 
     def __init__(self, settings: Settings, state: State) -> None:
         self._settings, self._state = settings, state
@@ -44,6 +46,7 @@ class Batch(ABC):
         self.keys = [(self.update, index) for index in range(settings.batch_size)]
         self._played_with = fingerprint(state.weights)
         self._records: list[RolloutRecord] = []
+        self._lost: dict[int, str] = {}  # digests of rollouts that were counted in, and must be played again
         self.gradient_norm = math.nan  # of the update's gradient, or the mean of its minibatches'
 
     @abstractmethod
@@ -54,8 +57,15 @@ class Batch(ABC):
         """Count one rollout in."""
         where = {"update": record.update, "index": record.index}
         invariants.a_result_comes_from_the_current_weights(record.weights, self._played_with, where)
+        if record.index in self._lost:
+            invariants.a_rollout_done_twice_gives_the_same_bytes(self._lost[record.index], record.digest, where)
         self._records.append(record)
         self._take(record.index, result)
+
+    def missing(self) -> list[tuple[int, int]]:
+        """The rollouts that are still to be played: at first all, in the end none."""
+        counted = {record.index for record in self._records}
+        return [key for key in self.keys if key[1] not in counted]
 
     def learn(self) -> State:
         """The state after the update."""
@@ -96,7 +106,7 @@ class SummedBatch(Batch):
     def __init__(self, settings: Settings, state: State) -> None:
         super().__init__(settings, state)
         self._sum = TreeSum(settings.batch_size)
-        self._compared = Float64Sum(state.weights) if self.update % _COMPARED_EVERY == 1 else None
+        self._compared = Float64Sum(state.weights) if _is_compared(self.update) else None
 
     def play(self, game: Pong, index: int) -> tuple[Arrays, RolloutRecord]:
         """A rollout's gradient."""
@@ -108,8 +118,12 @@ class SummedBatch(Batch):
         if self._compared:
             self._compared.add(result)
 
+    def _total(self) -> Arrays:
+        total: Arrays = self._sum.total()
+        return total
+
     def _learn(self) -> tuple[State, float]:
-        settings, state, gradient = self._settings, self._state, self._sum.total()
+        settings, state, gradient = self._settings, self._state, self._total()
         if self._compared:
             invariants.a_sum_agrees_with_float64(self._compared.excess(gradient), {"update": self.update})
         self.gradient_norm = _norm(gradient)
@@ -117,6 +131,65 @@ class SummedBatch(Batch):
         weights, cache = policy.rmsprop(state.weights, cache, gradient, settings.learning_rate, settings.decay_rate)
         bound = policy.largest_rmsprop_step(settings.learning_rate, settings.decay_rate)
         return State(self.update, weights, policy.named("cache_", cache)), bound
+
+
+class SpreadSum(Protocol):
+    """A sum of gradients that are elsewhere."""
+
+    def add(self, index: int, gradient: Any) -> None:
+        """Take one in, or what stands for it."""
+
+    def total(self) -> Arrays | None:
+        """The sum, once all are in; None if something of it is lost."""
+
+    def gradients(self) -> Iterator[tuple[int, Arrays | None]]:
+        """The gradients themselves, by index; None for one that is lost."""
+
+
+class Sums(Protocol):
+    """Where gradients are added while they are elsewhere."""
+
+    def begin(self, update: int, size: int, like: Arrays) -> SpreadSum | None:
+        """A sum of so many gradients, each as large as `like`; None if they do not fit."""
+
+
+class SpreadBatch(SummedBatch):
+    """The classic preset's on a cluster: gradients stay on its nodes, and their sum comes to the driver."""
+
+    method = "leave_gradient"
+
+    def __init__(self, settings: Settings, state: State, spread: SpreadSum) -> None:
+        super().__init__(settings, state)
+        self._spread: SpreadSum | None = spread
+        self._brought: Arrays | None = None
+
+    def missing(self) -> list[tuple[int, int]]:
+        """Once all are played: those whose gradient was lost before it was added."""
+        if self._spread and not super().missing():
+            self._brought = self._spread.total()
+            if self._brought is None:
+                self._add_them_here(self._spread)
+            self._spread = None
+        return super().missing()
+
+    def _add_them_here(self, spread: SpreadSum) -> None:
+        """As on one machine, from now on: also those that are played again come to the driver."""
+        self.method = SummedBatch.method
+        for index, gradient in spread.gradients():
+            if gradient is None:
+                self._forget(index)
+            else:
+                super()._take(index, gradient)
+
+    def _forget(self, index: int) -> None:
+        self._lost |= {record.index: record.digest for record in self._records if record.index == index}
+        self._records = [record for record in self._records if record.index != index]
+
+    def _take(self, index: int, result: Any) -> None:
+        (self._spread.add if self._spread else super()._take)(index, result)
+
+    def _total(self) -> Arrays:
+        return self._brought or super()._total()
 
 
 class ProximalBatch(Batch):
@@ -169,13 +242,19 @@ class ProximalBatch(Batch):
         where = {"update": self.update, **of}
         invariants.a_gradient_has_the_shape_of_the_weights(gradient, weights, where)
         invariants.a_gradient_is_finite(gradient, where)
-        if not of["step"] and self.update % _COMPARED_EVERY == 1:
+        if not of["step"] and _is_compared(self.update):
             invariants.a_sum_agrees_with_float64(objective.excess(weights, gradient), where)
 
 
-def new_batch(settings: Settings, state: State) -> Batch:
-    """An empty batch for the update after a state."""
-    return (SummedBatch if settings.preset == CLASSIC else ProximalBatch)(settings, state)
+def new_batch(settings: Settings, state: State, sums: Sums | None = None) -> Batch:
+    """An empty batch for the update after a state. With `sums`, gradients are added there where that is possible."""
+    if settings.preset != CLASSIC:
+        return ProximalBatch(settings, state)
+    if sums and not _is_compared(state.update + 1):  # the float64 sum needs each gradient, here
+        spread = sums.begin(state.update + 1, settings.batch_size, like=state.weights)
+        if spread:
+            return SpreadBatch(settings, state, spread)
+    return SummedBatch(settings, state)
 
 
 def update_alone(settings: Settings, state: State, game: Pong) -> tuple[State, Batch]:
@@ -204,6 +283,10 @@ def statistics(batch: Batch, earlier_rewards: list[int]) -> dict[str, Any]:
         "points_won": sum(record.points_won for record in records),
         "points_lost": sum(record.points_lost for record in records),
     }
+
+
+def _is_compared(update: int) -> bool:
+    return update % _COMPARED_EVERY == 1
 
 
 def _norm(gradient: Arrays) -> float:

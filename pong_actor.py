@@ -58,6 +58,11 @@ class PongEnv:
         """Play rollout (update, index) with these weights: its gradient and its record."""
         return rollout.compute_gradient(self._game, weights, self._seed, update, index, self._discount)
 
+    @ray.method(num_returns=2)
+    def leave_gradient(self, weights: Arrays, update: int, index: int) -> tuple[Arrays, rollout.RolloutRecord]:
+        """The same as two objects: the record is sent, the gradient stays on this node until it is added."""
+        return rollout.compute_gradient(self._game, weights, self._seed, update, index, self._discount)
+
     def play(self, weights: Arrays, update: int, index: int) -> tuple[GameSteps, rollout.RolloutRecord]:
         """Play rollout (update, index) with these weights: its steps, to learn from, and its record."""
         discount, trace_decay = self._discount, self._trace_decay

@@ -14,7 +14,7 @@ wait has a limit, and time is the cluster's.
 """
 
 from collections import Counter, deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -137,6 +137,43 @@ class _Item(NamedTuple):
         return ".".join(str(part) for part in self.key)
 
 
+class _Waiting:
+    """Items that wait for an actor. Each node has a stretch of them, so that neighbours are computed on one node.
+
+    What is made of neighbours, such as their sum, can then be made there.
+    """
+
+    def __init__(self, items: Sequence[_Item] = (), actors: Mapping[str, int] | None = None) -> None:
+        self._stretches: dict[str, deque[_Item]] = {}
+        actors, end, counted = actors or {}, 0, 0
+        for node_id, count in actors.items():
+            begin, counted = end, counted + count
+            end = len(items) * counted // sum(actors.values())
+            self._stretches[node_id] = deque(items[begin:end])
+        self._anyones = deque(items[end:])  # all, while there is no actor
+
+    def pop(self, node_id: str) -> _Item:
+        """The next for an actor on a node: of its own stretch, or else of the end of the longest."""
+        if self._anyones:
+            return self._anyones.popleft()
+        own = self._stretches.get(node_id)
+        return own.popleft() if own else max(self._stretches.values(), key=len).pop()
+
+    def appendleft(self, item: _Item) -> None:
+        """Put an item before all others."""
+        self._anyones.appendleft(item)
+
+    def remove(self, item: _Item) -> None:
+        """Take an item out."""
+        next(items for items in (self._anyones, *self._stretches.values()) if item in items).remove(item)
+
+    def __contains__(self, item: _Item) -> bool:
+        return item in self._anyones or any(item in items for items in self._stretches.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._anyones) or any(self._stretches.values())
+
+
 @dataclass(eq=False)
 class _Actor:
     number: int
@@ -169,7 +206,7 @@ class Pool:
         self._started = 0
         self._executions: dict[Ticket, _Execution] = {}
         self._batch = 0
-        self._waiting: deque[_Item] = deque()
+        self._waiting = _Waiting()
         self._missing: set[_Item] = set()
         self._fingerprints: dict[_Item, str] = {}  # of items that may still come back a second time
         self._lost_on: dict[_Item, str] = {}
@@ -186,8 +223,9 @@ class Pool:
     def run(self, method: str, shared: Any, keys: Iterable[Key]) -> Iterator[tuple[Key, Any]]:
         """Compute method(shared, *key) for each key, and yield (key, value) once each, in order of arrival."""
         self._batch += 1
-        self._waiting = deque(_Item(self._batch, method, key) for key in keys)
-        self._missing = set(self._waiting)
+        items = [_Item(self._batch, method, key) for key in keys]
+        self._waiting = _Waiting(items, Counter(actor.node.id for actor in self._actors))
+        self._missing = set(items)
         self._lost_on.clear()
         self._kills.clear()
         self._shared_value, self._shared = shared, self._cluster.share(shared)
@@ -317,7 +355,7 @@ class Pool:
         for actor in idle:
             if not self._waiting:
                 break
-            item = self._waiting.popleft()
+            item = self._waiting.pop(actor.node.id)
             if item in self._lost_on:
                 self.counts["redispatched"] += 1
                 if self._lost_on[item] != actor.node.id:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +155,33 @@ def _runtime_environment() -> dict[str, Any]:
     return runtime
 
 
+@dataclass(frozen=True)
+class OnNode:
+    """A value that stays in the object store of the node where it was made."""
+
+    reference: Any
+    node: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Ticket:
+    """For what a method with two results gives: the first stays, the second comes and says that both are there."""
+
+    stays: OnNode
+    comes: Any
+
+
 class RayCluster:
-    """The pool's view of Ray. `actor_class` is a Ray actor class with a method `greet`."""
+    """The pool's view of Ray. `actor_class` is a Ray actor class with a method `greet`.
+
+    Of a method that is declared with two results, the first stays on its node: it is handed over as an `OnNode`.
+    """
 
     def __init__(self, actor_class: Any, *arguments: Any) -> None:
         self._actor_class, self._arguments = actor_class, arguments
         self._last_nodes: list[Node] = []
+        self._node_of: dict[Any, str] = {}  # by actor
+        self.node_count, self.store_bytes = 0, 0.0  # of nodes with a CPU, and of their object stores
 
     def now(self) -> float:
         """Seconds, monotonic."""
@@ -171,6 +193,8 @@ class RayCluster:
             alive = [node for node in ray.nodes() if node["Alive"]]
         except errors.RayError:
             return self._last_nodes
+        rooms = [node["Resources"].get("object_store_memory", 0.0) for node in alive if node["Resources"].get("CPU")]
+        self.node_count, self.store_bytes = len(rooms), sum(rooms)
         self._last_nodes = [
             Node(
                 node["NodeID"],
@@ -185,10 +209,12 @@ class RayCluster:
         """Begin to start an actor on a node; the ticket is for its greeting."""
         here = NodeAffinitySchedulingStrategy(node.id, soft=False)
         actor = self._actor_class.options(scheduling_strategy=here).remote(*self._arguments)
+        self._node_of[actor] = node.id
         return actor, actor.greet.remote()
 
     def stop_actor(self, actor: Any) -> None:
         """Kill an actor. A frozen one is killed by its raylet, which waits some seconds for it first."""
+        self._node_of.pop(actor, None)
         ray.kill(actor, no_restart=True)
 
     def share(self, value: Any) -> Any:
@@ -197,45 +223,51 @@ class RayCluster:
 
     def submit(self, actor: Any, method: str, shared: Any, key: Key) -> Any:
         """Begin method(shared, *key) on an actor."""
-        return getattr(actor, method).remote(shared, *key)
+        results = getattr(actor, method).remote(shared, *key)
+        return _Ticket(OnNode(results[0], self._node_of[actor]), results[1]) if isinstance(results, list) else results
 
     def wait(self, tickets: Iterable[Any], timeout_s: float) -> list[Any]:
         """The tickets that are ready: as soon as one is, all that are."""
-        tickets = list(tickets)
-        if not tickets:
+        awaited = {ticket.comes if isinstance(ticket, _Ticket) else ticket: ticket for ticket in tickets}
+        if not awaited:
             time.sleep(timeout_s)  # nothing runs that could be awaited: the next look at the nodes is what is due
             return []
-        ready, rest = ray.wait(tickets, num_returns=1, timeout=timeout_s)
+        ready, rest = ray.wait(list(awaited), num_returns=1, timeout=timeout_s)
         if ready and rest:
             ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        return ready
+        return [awaited[reference] for reference in ready]
 
     def result(self, ticket: Any) -> Any:
-        """The value of a ticket; what Ray raises is sorted into what the infrastructure lost and what our code did."""
-        gone = (errors.ObjectLostError, errors.ObjectFetchTimedOutError, errors.OwnerDiedError)
-        try:
-            return ray.get(ticket, timeout=_GET_TIMEOUT_S)
-        except errors.RayTaskError as error:
-            if isinstance(error.cause, gone):
-                raise SharedLost(_kind(error.cause)) from None
-            if isinstance(error.cause, errors.RayError):
-                raise ResultLost(_kind(error.cause)) from None
-            raise error.cause from error
-        except (
-            errors.RayActorError,
-            errors.WorkerCrashedError,
-            errors.NodeDiedError,
-            errors.OutOfMemoryError,
-        ) as error:
-            raise ActorLost(_kind(error)) from None
-        except (
-            errors.RuntimeEnvSetupError,
-            errors.ActorUnschedulableError,
-            errors.ActorPlacementGroupRemoved,
-        ) as error:
-            raise ActorLost(_kind(error)) from None
-        except (*gone, errors.GetTimeoutError, errors.RaySystemError) as error:
-            raise ResultLost(_kind(error)) from None
+        """The value of a ticket, or the values; what Ray raises is sorted as `fetched` does."""
+        return (ticket.stays, fetched(ticket.comes)) if isinstance(ticket, _Ticket) else fetched(ticket)
+
+
+def fetched(reference: Any) -> Any:
+    """A value that is ready; what Ray raises is sorted into what the infrastructure lost and what our code did."""
+    gone = (errors.ObjectLostError, errors.ObjectFetchTimedOutError, errors.OwnerDiedError)
+    try:
+        return ray.get(reference, timeout=_GET_TIMEOUT_S)
+    except errors.RayTaskError as error:
+        if isinstance(error.cause, gone):
+            raise SharedLost(_kind(error.cause)) from None
+        if isinstance(error.cause, errors.RayError):
+            raise ResultLost(_kind(error.cause)) from None
+        raise error.cause from error
+    except (
+        errors.RayActorError,
+        errors.WorkerCrashedError,
+        errors.NodeDiedError,
+        errors.OutOfMemoryError,
+    ) as error:
+        raise ActorLost(_kind(error)) from None
+    except (
+        errors.RuntimeEnvSetupError,
+        errors.ActorUnschedulableError,
+        errors.ActorPlacementGroupRemoved,
+    ) as error:
+        raise ActorLost(_kind(error)) from None
+    except (*gone, errors.GetTimeoutError, errors.RaySystemError) as error:
+        raise ResultLost(_kind(error)) from None
 
 
 def _kind(error: BaseException) -> str:

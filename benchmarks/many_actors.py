@@ -3,8 +3,8 @@
     python benchmarks/run.py --only many-actors
     python benchmarks/run.py --only across-nodes
 
-A stand-in waits as long as a recorded rollout took, and returns its gradient, from another node of a cluster on this
-machine: real raylets, so that each gradient is sent from one object store to another. Stand-ins are slots of a few
+A stand-in waits as long as a recorded rollout took, and leaves its gradient on its node of a cluster on this machine:
+real raylets, so that what leaves a node is sent from one object store to another. Stand-ins are slots of a few
 processes, because a thousand processes are more than the driver's side needs to see. What is compared is the time of an
 update with the time it would take if the driver and the way to it cost nothing: the same rollouts on as many actors.
 """
@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any, NamedTuple
 
+import psutil
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -26,13 +27,14 @@ import learning
 import state as states
 from aggregation import TreeSum
 from benchmarks.driver_work import Recorded
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, Result, median_of
 from benchmarks.updates import Listener
 from game import Pong
 from pool import Node, Pool, PoolSettings
-from ray_cluster import RayCluster, connect
+from ray_cluster import OnNode, RayCluster, connect
 from settings import CLASSIC, Settings, of_preset
 from state import State
+from sums_on_nodes import SumOnNodes, SumsOnNodes
 from workload.local_cluster import LocalCluster
 
 _PUBLISHED = {10: (64, 2.5), 60: (64, 3.0), 300: (198, 10.0)}  # batch: cores, seconds (Ray, "Learning to Play Pong")
@@ -71,9 +73,14 @@ class StandIns:
         gradient, record = self._gradients[index % len(self._gradients)]
         return gradient, dataclasses.replace(record, update=update, index=index)
 
+    @ray.method(num_returns=2)
+    async def leave_gradient(self, weights: Any, update: int, index: int) -> Any:
+        """The same; the gradient stays."""
+        return await self.compute_gradient(weights, update, index)
+
     async def hold(self, count: int) -> list[Any]:
         """References to gradients in this node's object store."""
-        return [ray.put(self._gradients[index % len(self._gradients)]) for index in range(count)]
+        return [ray.put(self._gradients[index % len(self._gradients)][0]) for index in range(count)]
 
 
 class SlotCluster(RayCluster):
@@ -100,6 +107,7 @@ class SlotCluster(RayCluster):
     def start_actor(self, node: Node) -> tuple[Any, Any]:
         """A slot on a node."""
         host = next(self._next[node.id])
+        self._node_of[host] = node.id
         return host, host.greet.remote()
 
     def stop_actor(self, actor: Any) -> None:
@@ -148,65 +156,139 @@ def makespan_s(times_s: list[float], actors: int) -> float:
 
 def _updates_s(setting: Setting, state: State, recorded: Recorded, waits_s: list[float], rounds: int) -> list[float]:
     """Seconds that each of some updates takes: weights out, gradients in, their sum, RMSProp."""
-    cluster = SlotCluster(setting.actors, recorded, waits_s)
-    pool = Pool(cluster, PoolSettings(setting.actors, setting.batch_size, item_timeout_s=_PATIENCE_S), Listener())
+    cluster, listener = SlotCluster(setting.actors, recorded, waits_s), Listener()
+    pool = Pool(cluster, PoolSettings(setting.actors, setting.batch_size, item_timeout_s=_PATIENCE_S), listener)
+    sums = SumsOnNodes(cluster, listener)
     settings = _classic(batch_size=setting.batch_size, hidden_units=state.weights["W2"].size)
     seconds = []
     try:
         pool.wait_until_ready()
         for _ in range(rounds):
             began = time.monotonic()
-            batch = learning.new_batch(settings, state)
-            for _, (gradient, record) in pool.run(batch.method, state.weights, batch.keys):
-                batch.add(gradient, record)
+            batch = learning.new_batch(settings, state, sums)
+            while keys := batch.missing():
+                for _, (gradient, record) in pool.run(batch.method, state.weights, keys):
+                    batch.add(gradient, record)
             batch.learn()
             seconds.append(time.monotonic() - began)
     finally:
+        sums.give_up()
         cluster.close()
     return seconds
 
 
+class Added(NamedTuple):
+    """What it took to add some gradients."""
+
+    wall_s: float
+    driver_s: float  # CPU time of the driver and of its node's raylet
+    nodes_s: float  # CPU time of all other nodes
+    adding_s: float  # of `wall_s`, in the driver
+
+
 def measure_across_nodes(smallest: bool) -> Result:
-    """Fetch and add gradients that lie in the object stores of other nodes, with nothing else to wait for."""
-    nodes, count, hidden_units = (1, 3, 8) if smallest else (3, 300, 200)
-    _, recorded, times_s = _record(1 if smallest else 10, hidden_units)
-    with _cluster(nodes):
+    """Add gradients that lie in other nodes' object stores, with nothing else to wait for: in the driver and there."""
+    nodes, count, hidden_units, rounds = (2, 6, 8, 1) if smallest else (3, 300, 200, 3)
+    state, recorded, times_s = _record(1 if smallest else 10, hidden_units)
+    here, there = [], []
+    with _cluster(nodes) as local:
         cluster = SlotCluster(nodes, recorded, times_s)
-        held = [hosts[0].hold.remote(count // nodes) for hosts in cluster.hosts.values()]
-        waiting = [reference for of_node in ray.get(held, timeout=_TIMEOUT_S) for reference in of_node]
-        del held  # else it keeps every gradient alive
-        total, count, add_s, began = TreeSum(len(waiting)), len(waiting), 0.0, time.perf_counter()
-        while waiting:  # as the pool does: Ray may bring all that is waited for, and lets go of what has been added
-            ready, waiting = ray.wait(waiting, timeout=_TIMEOUT_S)
-            gradient, _ = ray.get(ready[0], timeout=_TIMEOUT_S)
-            fetched = time.perf_counter()
-            total.add(len(waiting), gradient)
-            add_s += time.perf_counter() - fetched
-            del ready, gradient
-        whole_s = time.perf_counter() - began
+        sums = SumsOnNodes(cluster, Listener())
+        _add_there(local, sums, state, _held(cluster, 2 * nodes))  # a pair on each node: what adds there is started
+        for _ in range(rounds):
+            here.append(_add_here(local, _held(cluster, count)))
+            there.append(_add_there(local, sums, state, _held(cluster, count)))
+        sums.give_up()
+        cluster.close()
     slowest_s = max(times_s)
-    per_cent = 100.0 * whole_s / slowest_s
+    adding_s = median([one.adding_s for one in here])
     figures = [
-        Figure("fetch a gradient from another node", (whole_s - add_s) / count * 1e3, "ms"),
-        Figure("add it", add_s / count * 1e3, "ms"),
-        Figure(f"fetch and add {count}", whole_s, "s"),
-        Figure(f"of the slowest rollout ({slowest_s:.2f} s)", per_cent, "%"),
-        Figure("of one as long as at parity", per_cent / _GAMES[_AT_PARITY], "%"),
+        Figure(
+            "fetch a gradient from another node", (median([one.wall_s for one in here]) - adding_s) / count * 1e3, "ms"
+        ),
+        Figure("add it", adding_s / count * 1e3, "ms"),
     ]
+    for name, found in {
+        f"{count} fetched and added by the driver": here,
+        f"{count} added on their nodes": there,
+    }.items():
+        whole_s = median([one.wall_s for one in found])
+        figures += [
+            median_of(name, [one.wall_s for one in found], "s"),
+            Figure(f"of the slowest rollout ({slowest_s:.2f} s)", 100.0 * whole_s / slowest_s, "%"),
+            Figure("of one as long as at parity", 100.0 * whole_s / slowest_s / _GAMES[_AT_PARITY], "%"),
+            median_of("CPU time on the driver's node, a gradient", [one.driver_s / count * 1e3 for one in found], "ms"),
+            median_of("CPU time on all other nodes, a gradient", [one.nodes_s / count * 1e3 for one in found], "ms"),
+        ]
     return Result(figures)
 
 
+def _held(cluster: SlotCluster, count: int) -> list[OnNode]:
+    """Gradients in the object stores of the nodes, in a stretch of indices each, as the pool deals them out."""
+    of_node = {node: hosts[0].hold.remote(count // len(cluster.hosts)) for node, hosts in cluster.hosts.items()}
+    held = {node: ray.get(references, timeout=_TIMEOUT_S) for node, references in of_node.items()}
+    return [OnNode(reference, node) for node, references in held.items() for reference in references]
+
+
+def _add_here(local: LocalCluster, held: list[OnNode]) -> Added:
+    """As the driver does it on one machine."""
+    waiting = {gradient.reference: index for index, gradient in enumerate(held)}
+    total, adding_s = TreeSum(len(held)), 0.0
+    held.clear()
+    with _measured(local) as took:
+        while waiting:  # as the pool does: Ray may bring all that is waited for, and lets go of what has been added
+            ready, _ = ray.wait(list(waiting), timeout=_TIMEOUT_S)
+            gradient, index = ray.get(ready[0], timeout=_TIMEOUT_S), waiting.pop(ready[0])
+            fetched = time.perf_counter()
+            total.add(index, gradient)
+            adding_s += time.perf_counter() - fetched
+            del ready, gradient
+    return Added(took[0], took[1], took[2], adding_s)
+
+
+def _add_there(local: LocalCluster, sums: SumsOnNodes, state: State, held: list[OnNode]) -> Added:
+    """As the driver has it done on a cluster."""
+    total: SumOnNodes | None = sums.begin(state.update + 1, len(held), state.weights)
+    assert total, "the nodes' object stores are too small"
+    with _measured(local) as took:
+        for index, gradient in enumerate(held):
+            total.add(index, gradient)
+        assert total.total(), "a sum is lost"
+    return Added(took[0], took[1], took[2], adding_s=0.0)
+
+
 @contextmanager
-def _cluster(nodes: int) -> Iterator[None]:
+def _measured(local: LocalCluster) -> Iterator[list[float]]:
+    """Seconds until the block ends; CPU time on the driver's node; CPU time on the others."""
+    took: list[float] = []
+    began, driver_s, (head_s, *nodes_s) = time.perf_counter(), time.process_time(), map(_cpu_s, local.raylets)
+    yield took
+    took.append(time.perf_counter() - began)
+    now_driver_s, (now_head_s, *now_nodes_s) = time.process_time(), map(_cpu_s, local.raylets)
+    took += [now_driver_s - driver_s + now_head_s - head_s, sum(now_nodes_s) - sum(nodes_s)]
+
+
+def _cpu_s(raylet: int) -> float:
+    """CPU time of a node's raylet and of all that it started."""
+    process = psutil.Process(raylet)
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return float(sum(one.user + one.system for one in times))
+
+
+@contextmanager
+def _cluster(nodes: int) -> Iterator[LocalCluster]:
     """A cluster of so many nodes beside the head, which this process joins."""
     with LocalCluster(nodes, store_bytes=_STORE_BYTES) as cluster, connect(cluster.address, None):
-        yield
+        yield cluster
 
 
 def _record(count: int, hidden_units: int) -> tuple[State, Recorded, list[float]]:
-    """Rollouts, and the seconds that each takes here while nothing else is done."""
+    """Rollouts of update 2, and the seconds that each takes here while nothing else is done.
+
+    Not of update 1: in that, each gradient is compared with a float64 sum, and is added by the driver therefore.
+    """
     settings = _classic(hidden_units=hidden_units)
-    state = states.initial(settings)
+    state = dataclasses.replace(states.initial(settings), update=1)
     batch, game, recorded, times_s = learning.new_batch(settings, state), Pong(), [], []
     for index in range(count):
         began = time.perf_counter()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from aggregation import Float64Sum, TreeSum
+from aggregation import Float64Sum, TreeSum, sum_of
 from digests import digest
 
 Arrays = dict[str, np.ndarray]
@@ -115,7 +115,66 @@ def test_few_partial_sums_wait_when_results_arrive_in_order(size):
     tree = TreeSum(size)
     for index, part in enumerate(gradients(size)):
         tree.add(index, part)
-        assert len(tree._sums) <= max(1, np.log2(size))
+        assert sum(map(len, tree._waiting.values())) <= max(1, np.log2(size))
+
+
+# ---- of other values, and of more than two at once --------------------------------------------------------------
+
+
+def expression_by_definition(first: int, end: int) -> str:
+    """The same definition, written out as what is added to what."""
+    if end - first == 1:
+        return str(first)
+    middle = first + max(power for power in (1, 2, 4, 8, 16, 32, 64) if power < end - first)
+    return f"({expression_by_definition(first, middle)}+{expression_by_definition(middle, end)})"
+
+
+def expression(order: list[int], at_once: int, calls: list[int] | None = None) -> str:
+    """What a tree adds to what, if its additions get so many at once and add them as a smaller tree does."""
+
+    def plus(*values: str) -> str:
+        (calls if calls is not None else []).append(len(values))
+        tree = TreeSum(len(values), plus=lambda left, right: f"({left}+{right})")
+        for index, value in enumerate(values):
+            tree.add(index, value)
+        return tree.total()
+
+    tree = TreeSum(len(order), plus, at_once)
+    for index in order:
+        tree.add(index, str(index))
+    return tree.total()
+
+
+@given(orders, st.sampled_from([2, 4, 8, 16]))
+def test_any_values_are_added_in_the_same_shape_whatever_the_order_and_however_many_at_once(order, at_once):
+    assert expression(order, at_once) == expression_by_definition(0, len(order))
+
+
+@given(orders, st.sampled_from([2, 4, 8]))
+def test_so_many_are_added_at_once_as_there_are(order, at_once):
+    calls: list[int] = []
+    expression(order, at_once, calls)
+    assert all(1 < count <= at_once for count in calls)
+    assert sum(calls) - len(calls) == len(order) - 1
+    assert calls.count(at_once) >= len(order) // at_once
+
+
+@given(orders)
+def test_when_the_last_arrives_only_the_additions_above_it_are_left(order):
+    done: list[str] = []
+    tree = TreeSum(len(order), plus=lambda left, right: done.append(left) or left)
+    for index in order[:-1]:
+        tree.add(index, str(index))
+    left_to_do = len(order) - 1 - len(done)
+    assert left_to_do <= np.ceil(np.log2(len(order)))
+    tree.add(order[-1], str(order[-1]))
+    assert len(done) == len(order) - 1
+
+
+@given(orders)
+def test_the_sum_of_gradients_that_are_there_is_the_sum_by_definition(order):
+    parts = gradients(len(order))
+    assert digest(sum_of(parts)) == digest(sum_by_definition(parts))
 
 
 # ---- the float64 sum --------------------------------------------------------------------------------------------

@@ -844,6 +844,48 @@ def test_more_actors_than_items_are_no_harm():
     assert not cluster.listener.events
 
 
+# ---- which items go where --------------------------------------------------------------------------------------
+
+
+def indices_on(cluster: SimulatedCluster) -> dict[str, list[int]]:
+    """What was begun on each node, in this order."""
+    found: dict[str, list[int]] = {}
+    for ticket in cluster.submitted:
+        found.setdefault(ticket.actor.node.name, []).append(ticket.key[-1])
+    return found
+
+
+@pytest.mark.parametrize(("nodes", "longest"), [((2, 2), 4), ((3, 1), 6), ((1, 1), 4)])
+def test_neighbours_are_computed_on_one_node(nodes, longest):
+    cluster, pool = pool_on(Script(nodes=nodes))
+    pool.wait_until_ready()
+    run(pool, 8)
+    stretches = sorted(sorted(indices) for indices in indices_on(cluster).values())
+    assert [index for stretch in stretches for index in stretch] == list(range(8))
+    assert max(map(len, stretches)) == longest
+
+
+def test_a_node_that_is_done_with_its_own_helps_the_other_from_the_end():
+    cluster, pool = pool_on(Script(nodes=(1, 1), durations=(9.0,)))
+    pool.wait_until_ready()
+    run(pool, 8)
+    slow, fast = sorted(indices_on(cluster).values(), key=len)
+    assert slow == [slow[0]]
+    own = list(range(4, 8) if slow == [0] else range(4))
+    assert fast == own + ([3, 2, 1] if slow == [0] else [7, 6, 5])
+
+
+def test_a_lost_item_is_the_next_on_whatever_node():
+    cluster, pool = pool_on(Script(nodes=(1, 1), durations=(9.0, 1.0), faults=((2.5, "kill", 0),)))
+    pool.wait_until_ready()
+    run(pool, 8)
+    lost = cluster.submitted[0]
+    again = [ticket for ticket in cluster.submitted if ticket.key == lost.key][1]
+    begun_before = [ticket for ticket in cluster.submitted if ticket.begun < 2.5]
+    assert cluster.submitted.index(again) == len(begun_before)
+    assert again.actor.node is not lost.actor.node
+
+
 # ---- when it is to stop ----------------------------------------------------------------------------------------
 
 

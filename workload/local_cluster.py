@@ -31,7 +31,8 @@ from interrupts import handlers_kept
 _MARK = "RAY_PONG_LOCAL_CLUSTER"
 _START_TIMEOUT_S = 120  # of a node; Ray's own 30 are too few for a machine that is busy
 _END_TIMEOUT_S = 10.0
-_PLAYING = (b"ray::PongEnv.compute_gradient", b"ray::PongEnv.play")  # of an actor, by preset: its title then
+_METHODS = (b"compute_gradient", b"leave_gradient", b"play")
+_PLAYING = tuple(b"ray::PongEnv." + method for method in _METHODS)  # an actor's title while it plays
 _LOOKS_AT_NONE = 3  # before all are believed to be gone: a process that is just starting has no environment to be read
 _STORE_BYTES = 100 << 20
 
@@ -84,6 +85,11 @@ class LocalCluster:
     def node_count(self) -> int:
         """How many nodes with a CPU there are."""
         return len(self._nodes)
+
+    @property
+    def raylets(self) -> list[int]:
+        """Their processes: the head's, then those of the nodes with a CPU."""
+        return [_raylet(node) for node in (self._cluster.head_node, *self._nodes)]
 
     def replace_dead_nodes(self) -> list[int]:
         """Start a node for each that has ended by itself, as Ray's do once the head takes them for dead.
