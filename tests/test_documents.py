@@ -40,7 +40,8 @@ HOW = {
     "python replay.py runs/killed --update 17 --rollout 3 --video game.mp4 --trace game.csv": README,
     "python replay.py runs/killed --all": README,
     "python evaluate.py runs/killed --games 100 --json result.json --video game.mp4": README,
-    "python evaluate.py runs/killed --games 2 --watch": "test_a_game_is_watched_in_a_terminal_of_80_columns",
+    "python evaluate.py pretrained/pong.npz --video pong.mp4": README,
+    "python evaluate.py pretrained/pong.npz --games 2 --watch": "test_a_game_is_watched_in_a_terminal_of_80_columns",
     "python plot.py runs/a runs/b --out curves.png": README,
     "python track.py runs/a --tensorboard": README,
     "tensorboard --logdir runs": "test_tensorboard_reads_what_the_ledger_says",
@@ -123,7 +124,12 @@ def copy(tmp_path: Path) -> Path:
 
 def smaller(line: str) -> str:
     """A command with other counts."""
-    for whole, part in {"=40": f"={UPDATES}", "--update 17": "--update 5", "--games 100": "--games 2"}.items():
+    for whole, part in {
+        "=40": f"={UPDATES}",
+        "--update 17": "--update 5",
+        "--games 100": "--games 2",
+        "--video pong": "--games 2 --video pong",
+    }.items():
         line = line.replace(whole, part)
     return line
 
@@ -144,7 +150,7 @@ def test_the_commands_of_the_readme_in_order(copy):
     assert said["python compare.py runs/calm runs/killed"].startswith(f"equal: {UPDATES} updates")
     assert said["python replay.py runs/killed --all"].startswith("the same: ")
     assert lines(copy / "runs" / "killed" / "metrics.jsonl")[-1]["update"] == UPDATES
-    for name in ("game.mp4", "game.csv", "result.json", "curves.png", "report.html", "runs/a/tensorboard"):
+    for name in ("game.mp4", "pong.mp4", "game.csv", "result.json", "curves.png", "report.html", "runs/a/tensorboard"):
         assert (copy / name).exists()
 
 

@@ -1,0 +1,46 @@
+"""The weights that come with the program play as the text beside them says, and its command leads to them."""
+
+import json
+import re
+import shlex
+
+import pytest
+from commands import ROOT, digests_without_ray
+
+import checkpoints
+import evaluation
+import settings
+from digests import fingerprint
+from evaluate import summary
+from settings import DECIDE_THE_RESULT
+
+WEIGHTS = checkpoints.load(ROOT / "pretrained" / "pong.npz").weights
+TEXT = (ROOT / "pretrained" / "pong.txt").read_text()
+
+
+def said(name: str) -> str:
+    """What the text says of something."""
+    (found,) = re.findall(rf"^{name} {{2,}}(.+)$", TEXT, re.MULTILINE)
+    return found
+
+
+def test_it_is_of_these_weights():
+    assert said("weights") == fingerprint(WEIGHTS)
+
+
+def test_its_command_has_its_settings_and_its_first_digests():
+    words = shlex.split(said("command"))
+    assert words[:2] == ["python", "driver.py"]
+    chosen = settings.from_command_line(words[2:])
+    of_it = {name: getattr(chosen, name) for name in DECIDE_THE_RESULT}
+    assert of_it == json.loads(said("settings"))
+    first = said("first digests").split()
+    assert [digests.weights for digests in digests_without_ray(len(first), **of_it)] == first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("greedy", [True, False])
+def test_it_wins_nine_of_ten_games(greedy):
+    game = evaluation.watched_pong()
+    found = summary([evaluation.evaluate_game(game, WEIGHTS, 0, index, greedy=greedy) for index in range(10)])
+    assert found["games_won"] >= 9
