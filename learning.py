@@ -46,7 +46,6 @@ class Batch(ABC):
         self.keys = [(self.update, index) for index in range(settings.batch_size)]
         self._played_with = fingerprint(state.weights)
         self._records: list[RolloutRecord] = []
-        self._lost: dict[int, str] = {}  # digests of rollouts that were counted in, and must be played again
         self.gradient_norm = math.nan  # of the update's gradient, or the mean of its minibatches'
 
     @abstractmethod
@@ -57,8 +56,6 @@ class Batch(ABC):
         """Count one rollout in."""
         where = {"update": record.update, "index": record.index}
         invariants.a_result_comes_from_the_current_weights(record.weights, self._played_with, where)
-        if record.index in self._lost:
-            invariants.a_rollout_done_twice_gives_the_same_bytes(self._lost[record.index], record.digest, where)
         self._records.append(record)
         self._take(record.index, result)
 
@@ -162,6 +159,14 @@ class SpreadBatch(SummedBatch):
         super().__init__(settings, state)
         self._spread: SpreadSum | None = spread
         self._brought: Arrays | None = None
+        self._lost: dict[int, str] = {}  # digests of rollouts that were counted in, and must be played again
+
+    def add(self, result: Any, record: RolloutRecord) -> None:
+        """Count one rollout in; one that is played again must be the same."""
+        if record.index in self._lost:
+            where = {"update": record.update, "index": record.index}
+            invariants.a_rollout_done_twice_gives_the_same_bytes(self._lost[record.index], record.digest, where)
+        super().add(result, record)
 
     def missing(self) -> list[tuple[int, int]]:
         """Once all are played: those whose gradient was lost before it was added."""

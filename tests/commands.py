@@ -26,7 +26,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -208,6 +208,19 @@ def command(words: list[str], **environment: str) -> Iterator[Command]:
             yield started
         finally:
             started.kill()
+
+
+def typed(line: str, folder: Path, **environment: str) -> AbstractContextManager[Command]:
+    """A line, as a user types it in a folder, with this test's Python as theirs."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return command(["bash", "-c", f"cd {folder} && exec {line}"], PATH=path, **environment)
+
+
+def commands_of(document: Path) -> list[str]:
+    """The lines of a document's shell blocks, without comments."""
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", document.read_text(), re.MULTILINE | re.DOTALL)
+    found = [re.sub(r"(^|\s+)#.*", "", line).strip() for block in blocks for line in block.splitlines()]
+    return [line for line in found if line]
 
 
 def finished(

@@ -8,12 +8,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from commands import ROOT, Command, command, lines
+from commands import ROOT, commands_of, lines, typed
 
 TESTS = ROOT / "tests"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -83,13 +81,6 @@ HOW = {
 }
 
 
-def commands_of(document: Path) -> list[str]:
-    """The lines of a document's shell blocks, without comments."""
-    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", document.read_text(), re.MULTILINE | re.DOTALL)
-    found = [re.sub(r"(^|\s+)#.*", "", line).strip() for block in blocks for line in block.splitlines()]
-    return [line for line in found if line]
-
-
 def test_every_command_is_run_or_has_a_reason():
     in_documents = {line for document in DOCUMENTS for line in commands_of(document)}
     in_documents -= {line for line in in_documents if line.startswith("RAY_testing_rpc_failure=")}  # a value to set
@@ -142,7 +133,7 @@ def test_the_commands_of_the_readme_in_order(copy):
         if line.endswith(" &"):
             killed = kill_it(copy, smaller(line).removesuffix(" &"))
         elif "pkill" not in line:
-            with shell(copy, smaller(line)) as done:
+            with typed(smaller(line), copy) as done:
                 assert done.wait(300.0) == 0, (line, done.err)
                 said[line] = done.out
     assert killed
@@ -156,7 +147,7 @@ def test_the_commands_of_the_readme_in_order(copy):
 
 def kill_it(copy: Path, line: str) -> bool:
     """What the README does by hand: its actors first, then the driver."""
-    with shell(copy, line) as driver:
+    with typed(line, copy) as driver:
         driver.wait_for_update(1)
         for process, words in driver.processes().items():
             if "ray::PongEnv" in words:
@@ -164,9 +155,3 @@ def kill_it(copy: Path, line: str) -> bool:
         driver.wait_for(lambda: "is lost" in driver.out, "word of lost actors")
         driver.wait_for_update(2)
     return True
-
-
-def shell(copy: Path, line: str) -> AbstractContextManager[Command]:
-    """A line, as typed in the copy."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return command(["bash", "-c", f"cd {copy} && exec {line}"], PATH=path)
