@@ -29,6 +29,7 @@ from settings import Settings, read_config
 
 _KINDS = (".png", ".svg", ".pdf")
 GOALS = (0, 10, 18)
+MINUTES = (10, 20, 30)
 _ROLLOUTS = 100  # that the mean is of
 _POINTS = 400
 _SEED = "seed"
@@ -108,13 +109,12 @@ def band(curves: Sequence[Curve], over: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def table(groups: dict[str, list[Curve]]) -> str:
-    """When each group met the goals, and how it ended, in Markdown: medians, with lowest and highest of several."""
-    lines = [
-        "| | " + " | ".join(f"reaches {goal}" for goal in GOALS) + " | ends at |",
-        "|---|" + "---|" * (len(GOALS) + 1),
-    ]
+    """When each group met the goals, and how far it was when, in Markdown: medians; lowest and highest of several."""
+    headings = [f"reaches {goal}" for goal in GOALS] + [f"after {minutes} min" for minutes in MINUTES]
+    lines = ["| | " + " | ".join([*headings, "ends at"]) + " |", "|---|" + "---|" * (len(headings) + 1)]
     for label, curves in groups.items():
         cells = [_median([reached(curve, goal) for curve in curves], "{:.1f} min") for goal in GOALS]
+        cells += [_median([after(curve, minutes) for curve in curves], "{:+.1f}") for minutes in MINUTES]
         cells.append(_median([float(curve.reward[-1]) for curve in curves], "{:+.1f}"))
         cells[-1] += " after " + _median([float(curve.minutes[-1]) for curve in curves], "{:.0f} min")
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
@@ -127,12 +127,20 @@ def reached(curve: Curve, goal: float) -> float:
     return float(curve.minutes[there[0]]) if len(there) else math.inf
 
 
+def after(curve: Curve, minutes: float) -> float:
+    """The reward of the last update within so many minutes; not a number if the run has none, or ended before."""
+    within = curve.reward[curve.minutes <= minutes]
+    return float(within[-1]) if len(within) and curve.minutes[-1] >= minutes else math.nan
+
+
 def _median(values: Sequence[float], form: str) -> str:
-    """A median; in brackets the lowest and the highest of several."""
+    """A median, in brackets the lowest and the highest of several. What is infinite was not reached."""
+    if any(math.isnan(value) for value in values):
+        return "-"
     low, middle, high = (
         "not" if math.isinf(value) else form.format(value) for value in (min(values), median(values), max(values))
     )
-    return f"{middle} ({low} to {high})" if len(values) > 1 else middle
+    return f"{middle} ({low} to {high})" if low != high else middle
 
 
 def draw(groups: dict[str, list[Curve]]) -> Figure:

@@ -1,6 +1,7 @@
 """plot.py: pictures of real runs, and bands against medians by hand."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +67,19 @@ def test_the_table_says_when_a_full_hundred_rollouts_were_at_a_goal():
     late = curve(*[-21.0] * 19, 1.0, minutes=2.0)
     assert [plot.reached(early, goal) for goal in plot.GOALS] == [10.0, 10.0, 12.0]
     header, _, both, one = plot.table({"a": [early, late], "b": [late]}).splitlines()
-    assert header == "| | reaches 0 | reaches 10 | reaches 18 | ends at |"
+    assert header.startswith("| | reaches 0 | reaches 10 | reaches 18 | after 10 min |")
+    assert header.endswith(" | after 30 min | ends at |")
     assert both.split(" | ")[1] == "25.0 min (10.0 min to 40.0 min)"
     assert both.split(" | ")[2:4] == ["not (10.0 min to not)", "not (12.0 min to not)"]
-    assert one == "| b | 40.0 min | not | not | +1.0 after 40 min |"
+    assert both.split(" | ")[4:7] == ["-5.0 (-21.0 to +11.0)", "-", "-"], "one ended after twelve"
+    assert one == "| b | 40.0 min | not | not | -21.0 | -21.0 | -21.0 | +1.0 after 40 min |"
+
+
+def test_a_reward_after_so_long_is_the_last_until_then():
+    slow = curve(1.0, 2.0, 3.0, minutes=15.0)
+    assert math.isnan(plot.after(slow, 10)), "no update yet"
+    assert [plot.after(slow, minutes) for minutes in (15, 20, 44)] == [1.0, 1.0, 2.0]
+    assert math.isnan(plot.after(slow, 46)), "the run had ended"
 
 
 def test_one_update_is_enough(tmp_path):
