@@ -134,7 +134,7 @@ def after(curve: Curve, minutes: float) -> float:
 
 
 def _median(values: Sequence[float], form: str) -> str:
-    """A median, in brackets the lowest and the highest of several. What is infinite was not reached."""
+    """A median, in brackets the lowest and the highest where they differ. What is infinite was not reached."""
     if any(math.isnan(value) for value in values):
         return "-"
     low, middle, high = (
