@@ -23,7 +23,11 @@ from streams import Purpose, Stream
 
 DOWN, UP = 0, 1
 POINTS_TO_WIN = 21
-PIXELS = 80 * 80
+SIDE = 80  # pixels, of the preprocessed picture
+PIXELS = SIDE * SIDE
+CELL_SIDES = (2, 4, 8)  # pixels: the coarser pictures have 40, 20 and 10 cells a side
+CELLS = sum((SIDE // side) ** 2 for side in CELL_SIDES)
+SEEN = 2 * PIXELS + CELLS  # inputs of a policy that sees all that `Pong.seen` gives
 FRAMES_PER_STEP = 4
 STICKY_PROBABILITY = 0.25
 MAX_STEPS = 27_000  # Gymnasium's 108,000 frames; the emulator alone has no limit
@@ -54,6 +58,20 @@ def playing_field(screen: np.ndarray) -> np.ndarray:
 def foreground(screen: np.ndarray) -> np.ndarray:
     """Which pixels of the playing field are lit: int8 [6400] of 0 and 1, from palette indices, uint8 [210, 160]."""
     return _LIT.take(playing_field(screen).astype(np.uint8).ravel()).astype(np.int8)
+
+
+def _cells_of_pixels() -> np.ndarray:
+    """The cells that each pixel lies in, numbered through: int64 [6400, 3], one column for each of CELL_SIDES."""
+    row, column = np.divmod(np.arange(PIXELS), SIDE)
+    first, cells = 0, []
+    for side in CELL_SIDES:
+        across = SIDE // side
+        cells.append(first + row // side * across + column // side)
+        first += across * across
+    return np.stack(cells, axis=1)
+
+
+_CELLS_OF = _cells_of_pixels()
 
 
 def _emulator() -> ALEInterface:
@@ -144,10 +162,18 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
         self._colours, self.changed = now, (pixels, signs)
 
     def seen(self) -> tuple[np.ndarray, np.ndarray]:
-        """What changed, and beyond it, at PIXELS and above, what is lit now: indices, ascending, and float32 signs."""
+        """What changed; from PIXELS on, what is lit; from 2 PIXELS on, the same in coarser pictures, cell by cell.
+
+        A cell is lit if one of its pixels is. What is learned of a cell is learned of all places in it: with the
+        coarser pictures, half as many games teach as much. Indices, ascending, and float32 signs.
+        """
         pixels, signs = self.changed
         lit = self._lit.nonzero()[0]
-        return np.concatenate((pixels, lit + PIXELS)), np.concatenate((signs, np.ones(len(lit), np.float32)))
+        is_lit = np.zeros(CELLS, np.bool_)
+        is_lit[_CELLS_OF.take(lit, axis=0)] = True
+        cells = is_lit.nonzero()[0]
+        ones = np.ones(len(lit) + len(cells), np.float32)
+        return np.concatenate((pixels, lit + PIXELS, cells + 2 * PIXELS)), np.concatenate((signs, ones))
 
     def score(self) -> tuple[int, int]:
         """The points for and against, as the game itself counts them: read from its memory, not added up."""

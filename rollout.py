@@ -58,8 +58,8 @@ def play(
 ) -> Trajectory:
     """Play one game: up whenever the policy's probability is above the next threshold.
 
-    A policy of PIXELS inputs sees what changed; one of twice as many sees what is lit, too. The thresholds of training
-    are the uniform numbers of the policy's stream; evaluation brings its own.
+    A policy of PIXELS inputs sees what changed; one of more, all that `Pong.seen` gives. The thresholds of training are
+    the uniform numbers of the policy's stream; evaluation brings its own.
     """
     game.reset(seed=seed, options={"update": update, "index": index})
     forward, inputs = policy.Forward(weights), len(weights["W1"])

@@ -7,7 +7,7 @@ import numpy as np
 
 import digests
 import policy
-from game import PIXELS
+from game import PIXELS, SEEN
 from policy import Arrays
 from proximal import Adam
 from settings import CLASSIC, Settings
@@ -47,7 +47,7 @@ def initial(settings: Settings) -> State:
     """Update 0: random weights from the seed, nothing accumulated."""
     if settings.preset == CLASSIC:
         return beginning(settings, policy.initial_weights(settings.seed, PIXELS, settings.hidden_units))
-    weights = policy.initial_weights(settings.seed, 2 * PIXELS, settings.hidden_units)
+    weights = policy.initial_weights(settings.seed, SEEN, settings.hidden_units)
     return beginning(settings, weights | {"V": np.zeros(settings.hidden_units, np.float32)})
 
 

@@ -61,19 +61,19 @@ GOLDEN = [
 
 GOLDEN_PROXIMAL = [
     Digests(
-        weights="b7fb91a5446d22c645fc55524fc88fb6d03fd6a24b0087185fe8740eba4de627",
+        weights="7e62f44be15b1180dba988e2a4e8b7ae8b5671ab0a99013d0b445f78f0c582aa",
         rollouts=[
-            "969f96e22a2dcf1c32466d84e80b2d04",
-            "095e9b23ca952091b649c18b3566b29d",
-            "8db68dec9d6bf1fcce24c6ad5304fc7f",
+            "24d10c408b93a4ba1b05cab8ec9f8909",
+            "80a04d33490d0a6712fdb3460a3b6438",
+            "33c24b66441b8136680fb1edb9d4a3da",
         ],
     ),
     Digests(
-        weights="343a81ed9b3aae924c9d438c92b3ad4a8b54027a426e527f8f6254edd79ff1f3",
+        weights="b58bdd572bacba77b99b8ea8d42cb8e90c3b30abc6fcd3204be66e649ba8498f",
         rollouts=[
-            "3c170041dc8416dfdf141efde0415ce3",
-            "adbf9ad3356a171e7c2fb56cafa681a5",
-            "376a59372936de600eb346bfe7ee4ced",
+            "0320f46e90e63eb573f5e46ca8839c35",
+            "8bfd2c978182a7238a78be5b040cf8ea",
+            "9d89536ba05a6b33adadaf61b8303725",
         ],
     ),
 ]

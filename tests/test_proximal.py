@@ -15,7 +15,7 @@ import proximal
 import rollout
 import state
 from exits import PropertyFailed
-from game import PIXELS, Pong
+from game import CELL_SIDES, PIXELS, SEEN, SIDE, Pong
 from policy import Arrays
 from proximal import Adam, GameSteps, Objective, Steps
 from settings import of_preset
@@ -259,13 +259,13 @@ def test_a_step_longer_than_adams_is_caught(monkeypatch):
 
 @pytest.fixture(scope="module")
 def weights() -> Arrays:
-    return policy.initial_weights(4, 2 * PIXELS, 3) | {"V": np.float32([0.5, -0.25, 1.0])}
+    return policy.initial_weights(4, SEEN, 3) | {"V": np.float32([0.5, -0.25, 1.0])}
 
 
 def test_a_game_travels_whole(weights):
     trajectory = rollout.play(Pong(), weights, 4, 1, 0)
     game, record = rollout.play_steps(Pong(), weights, 4, 1, 0, discount=0.99, trace_decay=0.95)
-    steps = Steps.of([game, game], 2 * PIXELS)
+    steps = Steps.of([game, game], SEEN)
     assert record.steps == len(trajectory.ups) == len(steps) // 2
     both = sparse.vstack([trajectory.observations] * 2, format="csr")
     assert abs(steps.observations - both).nnz == 0
@@ -278,22 +278,34 @@ def test_a_game_travels_whole(weights):
 def test_what_is_learned_from_is_what_was_played(weights):
     """The network over all steps at once has the bits that it had one step at a time: the first ratio is 1."""
     game, _ = rollout.play_steps(Pong(), weights, 4, 1, 0, discount=0.99, trace_decay=0.95)
-    steps = Steps.of([game], 2 * PIXELS)
+    steps = Steps.of([game], SEEN)
     hidden = np.maximum(steps.observations @ weights["W1"], 0.0)
     assert (policy.sigmoids(proximal.dot(hidden, weights["W2"])) == steps.probabilities).all()
 
 
-def test_it_sees_what_is_lit_and_what_changed(weights):
+def test_it_sees_what_changed_and_what_is_lit_at_every_scale():
     pong = Pong()
     observation, _ = pong.reset(seed=4)
+    lit_before = dense(pong.seen())[PIXELS : 2 * PIXELS]
     for _ in range(60):
-        before = pong.seen()
         observation, *_ = pong.step(1)
-        inputs, signs = pong.seen()
-        dense = np.zeros(2 * PIXELS)
-        dense[inputs] = signs
-        assert (dense[:PIXELS] == observation).all()
-        last = np.zeros(2 * PIXELS)
-        last[before[0]] = before[1]
-        assert (dense[PIXELS:] - last[PIXELS:] == observation).all()
+        inputs, _ = pong.seen()
+        seen = dense(pong.seen())
+        changed, lit, first = seen[:PIXELS], seen[PIXELS : 2 * PIXELS], 2 * PIXELS
+        assert (changed == observation).all()
+        assert (lit - lit_before == observation).all()
+        for side in CELL_SIDES:
+            across = SIDE // side
+            cells = lit.reshape(across, side, across, side).max(axis=(1, 3))  # an independent way to the same
+            assert (seen[first : first + across * across] == cells.ravel()).all()
+            first += across * across
+        assert first == SEEN
         assert (np.diff(inputs) > 0).all()
+        lit_before = lit
+
+
+def dense(sight: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    inputs, signs = sight
+    values = np.zeros(SEEN)
+    values[inputs] = signs
+    return values
