@@ -237,7 +237,13 @@ class ProximalBatch(Batch):
         self.gradient_norm = math.fsum(lengths) / len(lengths)
         weights = proximal.widened(weights, inputs, first_weights)
         adam = adam.widened(inputs, first_adam)
-        return State(self.update, weights, adam.arrays()), len(lengths) * proximal.largest_adam_step(rate)
+        cooling = self._temperature(self.update) / self._temperature(self.update + 1)
+        moved = len(lengths) * proximal.largest_adam_step(rate)
+        moved += abs(cooling - 1.0) * float(np.max(np.abs(weights["W2"])))
+        return State(self.update, proximal.cooled(weights, cooling), adam.arrays()), moved
+
+    def _temperature(self, update: int) -> float:
+        return proximal.scheduled(1.0, self._settings.temperature_end, self._settings.decline_updates, update)
 
     def _scheduled(self, name: str) -> float:
         first, last = getattr(self._settings, name), getattr(self._settings, f"{name}_end")

@@ -276,5 +276,10 @@ def scheduled(first: float, last: float, over_updates: int, update: int) -> floa
     return first + (last - first) * done
 
 
+def cooled(weights: Arrays, cooling: float) -> Arrays:
+    """The same policy at a lower temperature: its logits `cooling` times as large, its actions less random."""
+    return weights | {"W2": weights["W2"] * np.float32(cooling)}
+
+
 def _towards(mean: np.ndarray, value: np.ndarray, decay: float) -> np.ndarray:
     return np.float32(decay) * mean + np.float32(1.0 - decay) * value

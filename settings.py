@@ -29,6 +29,7 @@ _ONLY_OF = {
         "learning_rate_end",
         "entropy_bonus",
         "entropy_bonus_end",
+        "temperature_end",
         "decline_updates",
         "passes",
         "minibatch",
@@ -75,8 +76,10 @@ class Settings:
     """What a policy is worth for not being sure, at first (proximal). Higher: it explores more, and plays worse."""
     entropy_bonus_end: float = 0.0005
     """The same in the end (proximal)."""
+    temperature_end: float = 1 / 3
+    """The logits' temperature in the end, 1 at first (proximal). Lower: actions are drawn less at random."""
     decline_updates: int = 80
-    """Updates over which both go from the one to the other, in a straight line (proximal)."""
+    """Updates over which all three go from the one to the other, in a straight line (proximal)."""
     passes: int = 4
     """How often each batch is learned from (proximal)."""
     minibatch: int = 512
@@ -139,7 +142,7 @@ class Settings:
         for name in ("learning_rate", "learning_rate_end"):
             rate = getattr(self, name)
             _require(_SMALLEST_RATE <= rate <= 1.0, name, rate, f"a number from {_SMALLEST_RATE:g} to 1")
-        for name in ("clip", "longest_gradient"):
+        for name in ("clip", "longest_gradient", "temperature_end"):
             value = getattr(self, name)
             _require(0.0 < value < math.inf, name, value, "a finite number above 0")
         for name in ("entropy_bonus", "entropy_bonus_end", "value_weight"):

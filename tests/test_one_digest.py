@@ -61,7 +61,7 @@ GOLDEN = [
 
 GOLDEN_PROXIMAL = [
     Digests(
-        weights="7e62f44be15b1180dba988e2a4e8b7ae8b5671ab0a99013d0b445f78f0c582aa",
+        weights="993e6fab7ef3a5ef54b40c100e370fbbf716e0c6bb4b73b25db5af7ae9aa99c6",
         rollouts=[
             "24d10c408b93a4ba1b05cab8ec9f8909",
             "80a04d33490d0a6712fdb3460a3b6438",
@@ -69,11 +69,11 @@ GOLDEN_PROXIMAL = [
         ],
     ),
     Digests(
-        weights="b58bdd572bacba77b99b8ea8d42cb8e90c3b30abc6fcd3204be66e649ba8498f",
+        weights="951dad131eecd76f35746961d33376334138f933baea7b9c8b3841d0d8fd5f5d",
         rollouts=[
-            "0320f46e90e63eb573f5e46ca8839c35",
-            "8bfd2c978182a7238a78be5b040cf8ea",
-            "9d89536ba05a6b33adadaf61b8303725",
+            "8a2b501a4e5f6db95a8ac02b3f28e1c2",
+            "eabb26d73d83f0221de2008659ffcde7",
+            "23345c66c75dbb91610c34307f3f2f2d",
         ],
     ),
 ]
@@ -178,6 +178,7 @@ def test_the_digests_depend_on_each_setting_that_decides_the_result(change):
         {"learning_rate_end": 1e-4},
         {"entropy_bonus": 0.03},
         {"entropy_bonus_end": 0.02},
+        {"temperature_end": 0.5},
         {"decline_updates": 10},
         {"passes": 2},
         {"minibatch": 1000},

@@ -210,6 +210,16 @@ def test_a_schedule_is_a_straight_line_and_then_level(update, expected):
     assert proximal.scheduled(1.0, 0.0, 10, update) == pytest.approx(expected)
 
 
+def test_a_policy_cools_along_its_schedule_and_is_otherwise_the_same():
+    cooling = of_preset("proximal", batch_size=1, hidden_units=4, temperature_end=0.5, decline_updates=10)
+    level = dataclasses.replace(cooling, temperature_end=1.0)
+    cool, warm = (learning.update_alone(one, state.initial(one), Pong())[0].arrays() for one in (cooling, level))
+    assert (cool.pop("W2") == warm.pop("W2") * np.float32(1.0 / 0.95)).all(), "a tenth of the way to 0.5"
+    assert {name: array.tobytes() for name, array in cool.items()} == {
+        name: array.tobytes() for name, array in warm.items()
+    }
+
+
 # ---- planted bugs ------------------------------------------------------------------------------------------------
 
 

@@ -36,6 +36,7 @@ FLAGS = {
     "--learning-rate-end": ("learning_rate_end", "1e-5", 1e-5),
     "--entropy-bonus": ("entropy_bonus", "0.02", 0.02),
     "--entropy-bonus-end": ("entropy_bonus_end", "0", 0.0),
+    "--temperature-end": ("temperature_end", "0.5", 0.5),
     "--decline-updates": ("decline_updates", "100", 100),
     "--passes": ("passes", "3", 3),
     "--minibatch": ("minibatch", "2048", 2048),
