@@ -165,7 +165,7 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
         """What changed; from PIXELS on, what is lit; from 2 PIXELS on, the same in coarser pictures, cell by cell.
 
         A cell is lit if one of its pixels is. What is learned of a cell is learned of all places in it: with the
-        coarser pictures, half as many games teach as much. Indices, ascending, and float32 signs.
+        coarser pictures, two thirds of the games teach as much. Indices, ascending, and float32 signs.
         """
         pixels, signs = self.changed
         lit = self._lit.nonzero()[0]

@@ -70,15 +70,15 @@ class Settings:
     """How it learns. proximal: many small steps over each batch. classic: Karpathy's, one gradient a game, one step."""
     learning_rate: float = 2e-3
     """The optimizer's step size at first (classic: always, and 1e-4; 1e-3 learns faster)."""
-    learning_rate_end: float = 2e-4
+    learning_rate_end: float = 1e-4
     """Its step size in the end (proximal)."""
     entropy_bonus: float = 0.01
     """What a policy is worth for not being sure, at first (proximal). Higher: it explores more, and plays worse."""
     entropy_bonus_end: float = 0.0005
     """The same in the end (proximal)."""
-    temperature_end: float = 1 / 3
+    temperature_end: float = 0.25
     """The logits' temperature in the end, 1 at first (proximal). Lower: actions are drawn less at random."""
-    decline_updates: int = 80
+    decline_updates: int = 100
     """Updates over which all three go from the one to the other, in a straight line (proximal)."""
     passes: int = 4
     """How often each batch is learned from (proximal)."""

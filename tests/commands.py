@@ -40,8 +40,10 @@ DRIVER = ROOT / "driver.py"
 # With this seed the first games win points.
 GOLDEN_SETTINGS = {"preset": "classic", "learning_rate": 1e-3, "hidden_units": 200, "batch_size": 3, "seed": 3}
 # All that decides, so that another default changes no golden digest.
-PROXIMAL_SETTINGS = {"batch_size": 3, "seed": 3, "minibatch": 512, "passes": 3, "decline_updates": 250}
-PROXIMAL_SETTINGS |= {"entropy_bonus": 0.02, "entropy_bonus_end": 0.001, "temperature_end": 0.5}
+PROXIMAL_SETTINGS = {"preset": "proximal", "batch_size": 3, "seed": 3, "hidden_units": 64, "discount": 0.99}
+PROXIMAL_SETTINGS |= {"learning_rate": 2e-3, "learning_rate_end": 2e-4, "decline_updates": 250, "passes": 3}
+PROXIMAL_SETTINGS |= {"entropy_bonus": 0.02, "entropy_bonus_end": 0.001, "temperature_end": 0.5, "minibatch": 512}
+PROXIMAL_SETTINGS |= {"clip": 0.2, "trace_decay": 0.95, "value_weight": 0.5, "longest_gradient": 0.5}
 LIMIT_S = 120.0  # for any one thing that a test waits for
 _MARK = "RAY_PONG_TESTED_AS"
 _POLL_S = 0.02

@@ -37,6 +37,8 @@ from commands import (
     running,
 )
 
+from settings import DECIDE_THE_RESULT
+
 # To compute them anew after a change that is meant to change them:
 # PYTHONPATH=.:tests python -c "import commands as c; print(c.digests_without_ray(2, **c.GOLDEN_SETTINGS))"
 # and the same with c.PROXIMAL_SETTINGS
@@ -144,6 +146,7 @@ def cpu_flags() -> frozenset[str]:
 
 def test_the_digests_are_the_recorded_ones():
     assert digests_without_ray(2, **GOLDEN_SETTINGS) == GOLDEN
+    assert {*PROXIMAL_SETTINGS, "decay_rate"} == set(DECIDE_THE_RESULT), "or a new default would change them"
     assert digests_without_ray(2, **PROXIMAL_SETTINGS) == GOLDEN_PROXIMAL
 
 
@@ -175,7 +178,7 @@ def test_the_digests_depend_on_each_setting_that_decides_the_result(change):
 @pytest.mark.parametrize(
     "change",
     [
-        {"learning_rate_end": 1e-4},
+        {"learning_rate_end": 1e-3},
         {"entropy_bonus": 0.03},
         {"entropy_bonus_end": 0.02},
         {"temperature_end": 0.5},

@@ -37,7 +37,7 @@ FLAGS = {
     "--entropy-bonus": ("entropy_bonus", "0.02", 0.02),
     "--entropy-bonus-end": ("entropy_bonus_end", "0", 0.0),
     "--temperature-end": ("temperature_end", "0.5", 0.5),
-    "--decline-updates": ("decline_updates", "100", 100),
+    "--decline-updates": ("decline_updates", "120", 120),
     "--passes": ("passes", "3", 3),
     "--minibatch": ("minibatch", "2048", 2048),
     "--clip": ("clip", "0.1", 0.1),
