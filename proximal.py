@@ -26,7 +26,7 @@ ADAM_MEAN_DECAY, ADAM_SQUARE_DECAY, ADAM_EPSILON = 0.9, 0.999, 1e-5
 
 @dataclass(frozen=True)
 class GameSteps:
-    """One game of T steps as it travels from an actor: some 200 bytes a step."""
+    """One game of T steps as it travels from an actor: some 270 bytes a step."""
 
     inputs: np.ndarray  # uint16, the indices of all steps' inputs that are not 0
     signs: np.ndarray  # int8, +1 or -1 each
