@@ -67,6 +67,7 @@ _last_words = threading.Lock()  # taken by whoever says first how the program en
 
 def at_once(end: Ended) -> None:
     """End the program and all that it started, from any thread, wherever the others are."""
+    threading.excepthook = lambda _: None  # Ray's threads fail as its processes end, and have nothing to add
     for child in psutil.Process().children(recursive=True):  # Ray's agents outlive a raylet that is killed
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
