@@ -45,6 +45,7 @@ DECIDE_THE_RESULT = (*_OF_ALL, *_ONLY_OF[PROXIMAL], *_ONLY_OF[CLASSIC])
 _OF_ONE_COMMAND = ("init_weights", "resume", "overwrite", "redis_address")
 _MOST = 100_000  # enough for anybody; a slip of the finger beyond would only fill the memory
 _SMALLEST_RATE = 1e-30  # float32 holds it; RMSProp's steps are below ten times the rate, so that none is above 1
+_LARGEST_FACTOR = 1000.0  # float32 holds what it multiplies, and what it divides
 
 _Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 _Count = Annotated[int | None, tyro.conf.arg(metavar="N")]
@@ -142,12 +143,15 @@ class Settings:
         for name in ("learning_rate", "learning_rate_end"):
             rate = getattr(self, name)
             _require(_SMALLEST_RATE <= rate <= 1.0, name, rate, f"a number from {_SMALLEST_RATE:g} to 1")
-        for name in ("clip", "longest_gradient", "temperature_end"):
+        for name in ("clip", "longest_gradient"):
             value = getattr(self, name)
             _require(0.0 < value < math.inf, name, value, "a finite number above 0")
         for name in ("entropy_bonus", "entropy_bonus_end", "value_weight"):
             value = getattr(self, name)
-            _require(0.0 <= value < math.inf, name, value, "a finite number from 0")
+            _require(0.0 <= value <= _LARGEST_FACTOR, name, value, f"a number from 0 to {_LARGEST_FACTOR:g}")
+        least, temperature = 1.0 / _LARGEST_FACTOR, self.temperature_end
+        fits = least <= temperature <= _LARGEST_FACTOR
+        _require(fits, "temperature_end", temperature, f"a number from {least:g} to {_LARGEST_FACTOR:g}")
         _require(0.0 <= self.trace_decay <= 1.0, "trace_decay", self.trace_decay, "a number from 0 to 1")
         for name in ("cluster_timeout_s", "rollout_timeout_s"):
             value = getattr(self, name)
