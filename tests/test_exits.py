@@ -1,10 +1,9 @@
 """How a program ends from a thread of its own while what it started runs: its sentence, and nothing beside it."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from commands import ROOT, running
+
 WITH_THREADS_THAT_FAIL_WITHOUT_THEIR_PROCESSES = """
 import subprocess, sys, threading
 import exits
@@ -13,7 +12,6 @@ def needs(process):
     process.wait()
     raise ConnectionError("the process is gone")
 
-sys.argv = ["driver.py"]
 sys.setswitchinterval(1e-6)
 for process in [subprocess.Popen(["sleep", "60"]) for _ in range(50)]:
     threading.Thread(target=needs, args=(process,), daemon=True).start()
@@ -21,7 +19,9 @@ exits.at_once(exits.Interrupted(2))
 """
 
 
-def test_an_end_at_once_says_its_sentence_alone() -> None:
-    program = [sys.executable, "-c", WITH_THREADS_THAT_FAIL_WITHOUT_THEIR_PROCESSES]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "driver.py: stopped by SIGINT\n")
+def test_an_end_at_once_says_its_sentence_alone(tmp_path: Path) -> None:
+    program = tmp_path / "driver.py"
+    program.write_text(WITH_THREADS_THAT_FAIL_WITHOUT_THEIR_PROCESSES)
+    with running(program=program, PYTHONPATH=str(ROOT)) as driver:
+        assert (driver.wait(), driver.out, driver.err) == (130, "", "driver.py: stopped by SIGINT\n")
+        driver.wait_for_the_last_process()
