@@ -23,6 +23,9 @@ RUN python -m pip install --requirement requirements.txt
 RUN useradd --uid 10001 --user-group --create-home --shell /usr/sbin/nologin pong \
     && install --directory --owner=pong --group=pong /runs
 COPY *.py ./
+COPY bitexact/ bitexact/
+COPY pong/ pong/
+COPY training/ training/
 COPY workload/*.py workload/*.sh workload/
 ENV PYTHONPATH=/opt/antithesis/catalog/ray-pong \
     RAY_PONG_CODE_ON_NODES=1

@@ -32,7 +32,7 @@ format: $(DEV_STAMP)
 	$(VENV)/bin/ruff format .
 
 docs: $(RUN_STAMP)
-	$(VENV)/bin/python properties.py > docs/properties.md
+	$(VENV)/bin/python -m bitexact.reporting.properties > docs/properties.md
 
 chaos: $(RUN_STAMP)
 	$(VENV)/bin/python workload/local_antithesis.py --minutes 10 $(ARGS)

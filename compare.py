@@ -13,12 +13,11 @@ from typing import Annotated
 
 import tyro
 
-import command_line
-import exits
-import versions
-from exits import BadInput, Differs
-from ledger import Entry, Ledger, Line, first_difference
-from settings import DECIDE_THE_RESULT, read_config
+from bitexact.cli import command_line, exits
+from bitexact.cli.exits import BadInput, Differs
+from bitexact.determinism import versions
+from bitexact.storage.ledger import Entry, Ledger, Line, first_difference
+from training.settings import DECIDE_THE_RESULT, read_config
 
 
 @dataclass(frozen=True)

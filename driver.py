@@ -20,24 +20,22 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import environment
-import exits
-import floats
-import run_directory
 import track
-import versions
-from exits import BadInput, ClusterLost, DiskRefused, Ended, Interrupted
-from interrupts import Interrupts
-from pool import Key, Pool, PoolSettings
-from progress import Progress, show
-from run_directory import RunDirectory
-from settings import Settings, from_command_line
-from state import State
+from bitexact.cli import environment, exits
+from bitexact.cli.exits import BadInput, ClusterLost, DiskRefused, Ended, Interrupted
+from bitexact.cli.interrupts import Interrupts
+from bitexact.cli.progress import Progress, show
+from bitexact.cluster.pool import Key, Pool, PoolSettings
+from bitexact.determinism import floats, versions
+from bitexact.storage import run_directory
+from bitexact.storage.run_directory import RunDirectory
+from bitexact.storage.state import State
+from training.settings import Settings, from_command_line
 
 if TYPE_CHECKING:
+    from pong.rollout import RolloutRecord
     from pong_actor import Greeting
-    from recorder import Recorder
-    from rollout import RolloutRecord
+    from training.recorder import Recorder
 
 _BRING_TIMEOUT_S = 2.0
 
@@ -69,11 +67,11 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
     interrupts.defer(end_now=lambda end: exits.at_once(_with_the_way_on(end, settings)))
     # These import Ray or the SDK, which read the environment that has only now been prepared.
     import report
-    from learning import new_batch
+    from bitexact.cluster.ray_cluster import RayCluster, bring_files, connect
+    from bitexact.cluster.sums_on_nodes import SumsOnNodes
     from pong_actor import PongEnv
-    from ray_cluster import RayCluster, bring_files, connect
-    from recorder import Recorder
-    from sums_on_nodes import SumsOnNodes
+    from training.learning import new_batch
+    from training.recorder import Recorder
 
     recorder = Recorder(settings, run, progress)
     state = recorder.restore()
@@ -140,7 +138,7 @@ def _pool_settings(settings: Settings) -> PoolSettings:
 
 def _check_cluster(address: str) -> None:
     """Before anything is written: a mistyped address must not cost the run that --overwrite was to replace."""
-    from ray_cluster import expect_an_answer
+    from bitexact.cluster.ray_cluster import expect_an_answer
 
     expect_an_answer(address)
 

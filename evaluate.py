@@ -27,28 +27,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from scipy import stats
 
-import checkpoints
-import command_line
-import durable
-import environment
-import exits
-import film
-import state as states
-import terminal
-import versions
-from checkpoints import BadCheckpoint, Checkpoints
-from exits import BadInput
-from game import Pong
-from interrupts import Interrupts
+from bitexact.cli import command_line, environment, exits
+from bitexact.cli.exits import BadInput
+from bitexact.cli.interrupts import Interrupts
+from bitexact.cli.progress import bar
+from bitexact.cluster.pool import Key, Pool, PoolSettings
+from bitexact.determinism import versions
+from bitexact.storage import checkpoints, durable
+from bitexact.storage import state as states
+from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
+from bitexact.storage.run_directory import CHECKPOINTS, PROPERTIES
+from bitexact.storage.state import State
 from policy import Arrays
-from pool import Key, Pool, PoolSettings
-from progress import bar
-from run_directory import CHECKPOINTS, PROPERTIES
-from settings import CLASSIC, PROXIMAL, Settings, of_preset, read_config
-from state import State
+from pong import film, terminal
+from pong.game import Pong
+from training.settings import CLASSIC, PROXIMAL, Settings, of_preset, read_config
 
 if TYPE_CHECKING:
-    from evaluation import GameResult
+    from pong.evaluation import GameResult
     from pong_actor import Greeting
 
 _MOST_GAMES = 100_000
@@ -182,8 +178,8 @@ def _properties_of(path: Path) -> Iterator[Path]:
 def _play(chosen: Arguments, weights: Arrays, interrupts: Interrupts) -> list["GameResult"]:
     """The games' results, in order, played by actors."""
     interrupts.defer(exits.at_once)
+    from bitexact.cluster.ray_cluster import RayCluster, connect
     from pong_actor import PongEnv  # imports Ray and the SDK, which read the environment that was just prepared
-    from ray_cluster import RayCluster, connect
 
     with connect(None, chosen.actors):
         cluster = RayCluster(PongEnv, chosen.seed, *_NOT_OF_AN_EVALUATION, tuple(versions.pinned()))
@@ -195,7 +191,7 @@ def _play(chosen: Arguments, weights: Arrays, interrupts: Interrupts) -> list["G
 
 def _show(chosen: Arguments, weights: Arrays) -> None:
     """The first game, as a video and in the terminal."""
-    import evaluation  # it imports the SDK: see above
+    from pong import evaluation  # it imports the SDK: see above
 
     first = 0
     trajectory = evaluation.play_game(Pong(), weights, chosen.seed, first, chosen.greedy)

@@ -20,13 +20,13 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
-import environment
+from bitexact.cli import environment
 
 environment.direct_properties()  # before the SDK is imported: it chooses its output then
 
 from antithesis.assertions import always, always_less_than_or_equal_to, reachable, sometimes
 
-from exits import PropertyFailed
+from bitexact.cli.exits import PropertyFailed
 
 Where = Mapping[str, Any]
 _Arguments = ParamSpec("_Arguments")

@@ -21,11 +21,10 @@ import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import command_line
-import exits
-from exits import BadInput
-from ledger import Ledger
-from settings import Settings, read_config
+from bitexact.cli import command_line, exits
+from bitexact.cli.exits import BadInput
+from bitexact.storage.ledger import Ledger
+from training.settings import Settings, read_config
 
 _KINDS = (".png", ".svg", ".pdf")
 GOALS = (0, 10, 18)

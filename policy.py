@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import _sparsetools
 
-from streams import Purpose, Stream
+from bitexact.determinism.streams import Purpose, Stream
 
 Arrays = dict[str, np.ndarray]
 

@@ -16,13 +16,11 @@ from dataclasses import dataclass
 
 import ray
 
-import evaluation
-import floats
-import rollout
-import versions
-from game import Pong
+from bitexact.determinism import floats, versions
 from policy import Arrays
-from proximal import GameSteps
+from pong import evaluation, rollout
+from pong.game import Pong
+from training.proximal import GameSteps
 
 
 @dataclass(frozen=True)

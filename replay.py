@@ -18,23 +18,20 @@ from typing import Annotated
 
 import tyro
 
-import command_line
-import exits
-import film
-import floats
-import learning
-import rollout
-import state as states
-import versions
-from checkpoints import BadCheckpoint, Checkpoints
-from exits import BadInput, Differs
-from game import Pong
-from learning import Batch
-from ledger import Entry, Ledger, first_difference
-from progress import bar
-from run_directory import CHECKPOINTS
-from settings import Settings, read_config
-from state import State
+from bitexact.cli import command_line, exits
+from bitexact.cli.exits import BadInput, Differs
+from bitexact.cli.progress import bar
+from bitexact.determinism import floats, versions
+from bitexact.storage import state as states
+from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
+from bitexact.storage.ledger import Entry, Ledger, first_difference
+from bitexact.storage.run_directory import CHECKPOINTS
+from bitexact.storage.state import State
+from pong import film, rollout
+from pong.game import Pong
+from training import learning
+from training.learning import Batch
+from training.settings import Settings, read_config
 
 
 @dataclass(frozen=True)

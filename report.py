@@ -20,13 +20,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-import command_line
-import exits
-import properties
-from exits import BadInput, NotReached, PropertyFailed
-from properties import Observations, Property, Seen
-from run_directory import PROPERTIES
-from settings import read_config
+from bitexact.cli import command_line, exits
+from bitexact.cli.exits import BadInput, NotReached, PropertyFailed
+from bitexact.reporting import properties
+from bitexact.reporting.properties import Observations, Property, Seen
+from bitexact.storage.run_directory import PROPERTIES
+from training.settings import read_config
 
 PASSED, FAILED, NEVER = "passed", "FAILED", "never reached"
 _STYLES = {PASSED: "green", FAILED: "bold red", NEVER: "yellow"}
@@ -108,7 +107,7 @@ def main(arguments: Sequence[str]) -> None:
                 print(f"  reproduce: {verdict.reproduce}")
     print(report.summary())
     if chosen.html:
-        import report_page  # only now: it draws, which takes a second to load
+        from bitexact.reporting import report_page  # only now: it draws, which takes a second to load
 
         report_page.write(report, chosen.html)
         print(f"page: {chosen.html}")

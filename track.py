@@ -33,15 +33,14 @@ from typing import Annotated, Any
 
 import tyro
 
-import command_line
-import durable
-import exits
-from exits import BadInput, ClusterLost
-from interrupts import Interrupts
-from ledger import METRICS
-from pool import COUNTED
-from run_directory import CHECKPOINTS, TENSORBOARD, TRACKED
-from settings import Settings, read_config
+from bitexact.cli import command_line, exits
+from bitexact.cli.exits import BadInput, ClusterLost
+from bitexact.cli.interrupts import Interrupts
+from bitexact.cluster.pool import COUNTED
+from bitexact.storage import durable
+from bitexact.storage.ledger import METRICS
+from bitexact.storage.run_directory import CHECKPOINTS, TENSORBOARD, TRACKED
+from training.settings import Settings, read_config
 
 _LOOK_EVERY_S, _ASK_AGAIN_AFTER_S = 1.0, 60.0
 _END_TIMEOUT_S = 10.0
@@ -254,7 +253,7 @@ class TensorBoard(Sink):
         self._writer.close()
 
     def _film(self, every: int) -> None:
-        from checkpoints import BadCheckpoint, Checkpoints, load
+        from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints, load
 
         filmed, checkpoints = self.tracked().get("filmed", 0), Checkpoints(self.run / CHECKPOINTS)
         for update in checkpoints.updates():
@@ -268,9 +267,8 @@ class TensorBoard(Sink):
         """As an image: browsers play it, and TensorBoard's own video would need another library."""
         from tensorboardX.proto.summary_pb2 import Summary
 
-        import evaluation
-        import film
-        from game import Pong
+        from pong import evaluation, film
+        from pong.game import Pong
 
         with tempfile.TemporaryDirectory(prefix="ray-pong-") as folder:
             path = Path(folder) / "game.gif"
@@ -310,8 +308,8 @@ class MLflow(Sink):
     def end(self) -> None:
         """Checkpoint and report, as they are now."""
         import report
-        import report_page
-        from checkpoints import Checkpoints
+        from bitexact.reporting import report_page
+        from bitexact.storage.checkpoints import Checkpoints
 
         run_id, checkpoints = self._run_id(), Checkpoints(self.run / CHECKPOINTS)
         if updates := checkpoints.updates():

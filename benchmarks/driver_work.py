@@ -15,17 +15,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import learning
 from benchmarks.figures import Figure, Result, median_of
 from benchmarks.updates import Silent
-from digests import fingerprint
-from game import Pong
-from learning import Batch
-from recorder import Recorder
-from rollout import RolloutRecord
-from run_directory import RunDirectory, open_for_writing
-from settings import CLASSIC, PROXIMAL, Preset, Settings, of_preset
-from state import State
+from bitexact.determinism.digests import fingerprint
+from bitexact.storage.run_directory import RunDirectory, open_for_writing
+from bitexact.storage.state import State
+from pong.game import Pong
+from pong.rollout import RolloutRecord
+from training import learning
+from training.learning import Batch
+from training.recorder import Recorder
+from training.settings import CLASSIC, PROXIMAL, Preset, Settings, of_preset
 
 _DRIVER = Path(__file__).resolve().parent.parent / "driver.py"
 _START_TIMEOUT_S = 120.0

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-import durable
-import versions
+from bitexact.determinism import versions
+from bitexact.storage import durable
 
 
 @dataclass(frozen=True)

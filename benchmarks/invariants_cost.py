@@ -19,9 +19,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
-import environment
 from benchmarks.figures import Figure, Result
-from settings import CLASSIC, PROXIMAL, Preset, of_preset
+from bitexact.cli import environment
+from training.settings import CLASSIC, PROXIMAL, Preset, of_preset
 
 _ROOT = Path(__file__).resolve().parent.parent
 _UPDATES = 10  # in one of ten, the sum is compared with a float64 sum
@@ -47,15 +47,14 @@ def measure(smallest: bool) -> Result:
 
 def _shares(preset: Preset, batch_size: int, updates: int) -> dict[str, float]:
     """Per cent of what the updates take without them."""
-    import aggregation
     import invariants
-    import learning
-    import proximal
     from benchmarks.stopwatch import Stopwatch
     from benchmarks.updates import Silent
-    from game import Pong
-    from recorder import Recorder
-    from run_directory import open_for_writing
+    from bitexact.determinism import aggregation
+    from bitexact.storage.run_directory import open_for_writing
+    from pong.game import Pong
+    from training import learning, proximal
+    from training.recorder import Recorder
 
     watch, silent = Stopwatch(), Silent()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as open_:

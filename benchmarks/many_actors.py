@@ -23,18 +23,18 @@ import psutil
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import learning
-import state as states
-from aggregation import TreeSum
 from benchmarks.driver_work import Recorded
 from benchmarks.figures import Figure, Result, median_of
 from benchmarks.updates import Listener
-from game import Pong
-from pool import Node, Pool, PoolSettings
-from ray_cluster import OnNode, RayCluster, connect
-from settings import CLASSIC, Settings, of_preset
-from state import State
-from sums_on_nodes import SumOnNodes, SumsOnNodes
+from bitexact.cluster.pool import Node, Pool, PoolSettings
+from bitexact.cluster.ray_cluster import OnNode, RayCluster, connect
+from bitexact.cluster.sums_on_nodes import SumOnNodes, SumsOnNodes
+from bitexact.determinism.aggregation import TreeSum
+from bitexact.storage import state as states
+from bitexact.storage.state import State
+from pong.game import Pong
+from training import learning
+from training.settings import CLASSIC, Settings, of_preset
 from workload.local_cluster import LocalCluster
 
 _PUBLISHED = {10: (64, 2.5), 60: (64, 3.0), 300: (198, 10.0)}  # batch: cores, seconds (Ray, "Learning to Play Pong")

@@ -22,12 +22,11 @@ from matplotlib.axes import Axes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a program finds its folder's modules, not ours
 
-import command_line
-import exits
 from benchmarks.figures import figure_text, load
 from benchmarks.run import MEASURES
-from exits import BadInput
-from settings import PROXIMAL
+from bitexact.cli import command_line, exits
+from bitexact.cli.exits import BadInput
+from training.settings import PROXIMAL
 
 _ROOT = Path(__file__).resolve().parent.parent
 _TABLE_BEGINS, _TABLE_ENDS = "<!-- figures begin -->", "<!-- figures end -->"

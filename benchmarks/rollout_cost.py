@@ -11,17 +11,16 @@ from typing import Any, cast
 
 from ale_py import ALEInterface
 
-import learning
 import policy
-import proximal
-import rollout
-import state
 from benchmarks.figures import Figure, Result, median_of
 from benchmarks.stopwatch import Stopwatch
-from game import FRAMES_PER_STEP, Pong
-from learning import Batch
-from rollout import RolloutRecord
-from settings import CLASSIC, PROXIMAL, of_preset
+from bitexact.storage import state
+from pong import rollout
+from pong.game import FRAMES_PER_STEP, Pong
+from pong.rollout import RolloutRecord
+from training import learning, proximal
+from training.learning import Batch
+from training.settings import CLASSIC, PROXIMAL, of_preset
 
 
 class TapedPong(Pong):

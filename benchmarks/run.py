@@ -24,12 +24,10 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a program finds its folder's modules, not ours
 
-import command_line
-import environment
-import exits
 from benchmarks.figures import load, save, show
-from exits import BadInput, Ended, Interrupted
-from interrupts import Interrupts
+from bitexact.cli import command_line, environment, exits
+from bitexact.cli.exits import BadInput, Ended, Interrupted
+from bitexact.cli.interrupts import Interrupts
 
 _ROOT = Path(__file__).resolve().parent.parent
 _RESULTS = _ROOT / "benchmarks" / "results.json"

@@ -21,21 +21,20 @@ from typing import Any
 import psutil
 import ray
 
-import floats
-import learning
-import rollout
-import versions
 from benchmarks import classic
 from benchmarks.figures import Figure, Result, median_of
-from game import Pong
+from bitexact.cli.progress import Progress
+from bitexact.cluster.pool import Pool, PoolSettings
+from bitexact.cluster.ray_cluster import RayCluster, connect
+from bitexact.determinism import floats, versions
+from bitexact.storage.run_directory import open_for_writing
+from bitexact.storage.state import State
+from pong import rollout
+from pong.game import Pong
 from pong_actor import Greeting
-from pool import Pool, PoolSettings
-from progress import Progress
-from ray_cluster import RayCluster, connect
-from recorder import Recorder
-from run_directory import open_for_writing
-from settings import CLASSIC, PROXIMAL, Preset, Settings, of_preset
-from state import State
+from training import learning
+from training.recorder import Recorder
+from training.settings import CLASSIC, PROXIMAL, Preset, Settings, of_preset
 
 _ACTORS = 2
 _MB = 1e6

@@ -23,19 +23,17 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a program finds its folder's modules, not ours
 
-import command_line
-import environment
-import exits
-from aggregation import TreeSum
-from checkpoints import Checkpoints
-from digests import fingerprint
-from exits import BadInput, Differs
-from interrupts import Interrupts
-from ledger import Ledger
-from pool import Key, Pool, PoolSettings
-from run_directory import CHECKPOINTS, PROPERTIES, locked
-from state import State
-from streams import Stream
+from bitexact.cli import command_line, environment, exits
+from bitexact.cli.exits import BadInput, Differs
+from bitexact.cli.interrupts import Interrupts
+from bitexact.cluster.pool import Key, Pool, PoolSettings
+from bitexact.determinism.aggregation import TreeSum
+from bitexact.determinism.digests import fingerprint
+from bitexact.determinism.streams import Stream
+from bitexact.storage.checkpoints import Checkpoints
+from bitexact.storage.ledger import Ledger
+from bitexact.storage.run_directory import CHECKPOINTS, PROPERTIES, locked
+from bitexact.storage.state import State
 
 _ROOT = Path(__file__).resolve().parent.parent
 FIELDS, MOVES = 16, 4
@@ -131,7 +129,7 @@ def train(chosen: Arguments, interrupts: Interrupts) -> None:
     """Begin, or go on from the newest checkpoint that the ledger bears out."""
     import ray  # reads the environment, which has only now been prepared
 
-    from ray_cluster import RayCluster, connect
+    from bitexact.cluster.ray_cluster import RayCluster, connect
 
     ledger, checkpoints = Ledger(chosen.run), Checkpoints(chosen.run / CHECKPOINTS)
     ledger.cut_torn_lines(print)

@@ -30,10 +30,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import state
-from game import Pong
-from learning import update_alone
-from settings import Settings
+from bitexact.storage import state
+from pong.game import Pong
+from training.learning import update_alone
+from training.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DRIVER = ROOT / "driver.py"

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from exits import BadInput
+from bitexact.cli.exits import BadInput
 from workload.containers import COMPOSE_FILE, DockerFailed, docker, expect_engine
 
 RUN = "/runs/pong"

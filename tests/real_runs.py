@@ -28,15 +28,15 @@ from typing import Any
 import pytest
 from small_runs import Diary, train
 
-import exits
-from checkpoints import load
-from environment import LOCAL_OUTPUT, PROPERTIES_FOLDER
-from exits import Ended
-from game import Pong
+from bitexact.cli import exits
+from bitexact.cli.environment import LOCAL_OUTPUT, PROPERTIES_FOLDER
+from bitexact.cli.exits import Ended
+from bitexact.storage.checkpoints import load
+from bitexact.storage.state import State, initial
 from policy import Arrays
-from rollout import RolloutRecord, compute_gradient
-from settings import CLASSIC, Settings, of_preset
-from state import State, initial
+from pong.game import Pong
+from pong.rollout import RolloutRecord, compute_gradient
+from training.settings import CLASSIC, Settings, of_preset
 
 ROOT = Path(__file__).resolve().parent.parent
 UPDATES, BATCH_SIZE, CHECKPOINT_EVERY = 4, 2, 2

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pool import NODES_EVERY_S, ActorLost, Key, Node, ResultLost, SharedLost
+from bitexact.cluster.pool import NODES_EVERY_S, ActorLost, Key, Node, ResultLost, SharedLost
 
 DIES = -1.0  # as the time an actor takes to start: it dies instead, after half a second
 NEVER = math.inf

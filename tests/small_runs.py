@@ -26,17 +26,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-import versions
-from digests import fingerprint
-from learning import Batch, new_batch
+from bitexact.cli.progress import Progress
+from bitexact.determinism import versions
+from bitexact.determinism.digests import fingerprint
+from bitexact.determinism.streams import Purpose, Stream
+from bitexact.storage.run_directory import open_for_writing
+from bitexact.storage.state import State
 from policy import Arrays
-from progress import Progress
-from recorder import Recorder
-from rollout import RolloutRecord, combined
-from run_directory import open_for_writing
-from settings import CLASSIC, Settings, of_preset
-from state import State
-from streams import Purpose, Stream
+from pong.rollout import RolloutRecord, combined
+from training.learning import Batch, new_batch
+from training.recorder import Recorder
+from training.settings import CLASSIC, Settings, of_preset
 
 OF_THE_CLOCK = ("wall_time_s", "steps_per_s")  # what a line says that another run of the same settings need not say
 Line = dict[str, Any]

@@ -10,15 +10,15 @@ from commands import ROOT, finished
 from scipy import sparse
 
 import policy
-import state
 from benchmarks import classic, figures, rollout_cost
 from benchmarks.figures import Figure
 from benchmarks.many_actors import makespan_s
 from benchmarks.page import PLOTS
 from benchmarks.run import MEASURES
 from benchmarks.stopwatch import Stopwatch
-from learning import new_batch
-from settings import CLASSIC, of_preset
+from bitexact.storage import state
+from training.learning import new_batch
+from training.settings import CLASSIC, of_preset
 
 RUN = ROOT / "benchmarks" / "run.py"
 PAGE = ROOT / "benchmarks" / "page.py"

@@ -73,7 +73,7 @@ HOW = {
     "python workload/faults.py --faults=500 --minutes=30": (
         "test_training_under_faults_ends_in_the_digest_without_them"
     ),
-    "pytest -s tests/test_crashes.py tests/test_checkpoints.py tests/test_ledger.py "
+    "pytest -s tests/storage/test_crashes.py tests/storage/test_checkpoints.py tests/storage/test_ledger.py "
     '| grep -E "survived|refused|stopped"': CI,
     "python examples/frozen_lake.py runs/lake --updates 60": "test_the_number_of_actors_changes_nothing",
     "pkill -9 -f frozen_lake.py": "test_killed_with_its_actors_it_goes_on_to_the_same_digests",
@@ -88,7 +88,7 @@ def test_every_command_is_run_or_has_a_reason():
 
 
 def test_the_tests_that_run_them_are_there():
-    there = set(re.findall(r"^def (test_\w+)", "".join(path.read_text() for path in TESTS.glob("test_*.py")), re.M))
+    there = set(re.findall(r"^def (test_\w+)", "".join(path.read_text() for path in TESTS.rglob("test_*.py")), re.M))
     assert {how for how in HOW.values() if not how.startswith("not run: ")} <= there
 
 

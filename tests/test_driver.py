@@ -27,10 +27,10 @@ from commands import (
     running,
 )
 
-import state
-import versions
-from checkpoints import Checkpoints
-from settings import Settings
+from bitexact.determinism import versions
+from bitexact.storage import state
+from bitexact.storage.checkpoints import Checkpoints
+from training.settings import Settings
 
 CHEAP = {"batch_size": 2, "hidden_units": 16}
 CHEAP_FLAGS = ("--batch-size=2", "--hidden-units=16")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, finished, lines, running
 
-from exits import Differs
+from bitexact.cli.exits import Differs
 
 sys.path.insert(0, str(ROOT / "examples"))
 

@@ -37,7 +37,7 @@ from commands import (
     running,
 )
 
-from settings import DECIDE_THE_RESULT
+from training.settings import DECIDE_THE_RESULT
 
 # To compute them anew after a change that is meant to change them:
 # PYTHONPATH=.:tests python -c "import commands as c; print(c.digests_without_ray(2, **c.GOLDEN_SETTINGS))"

@@ -7,12 +7,12 @@ import shlex
 import pytest
 from commands import ROOT, digests_without_ray
 
-import checkpoints
-import evaluation
-import settings
-from digests import fingerprint
+from bitexact.determinism.digests import fingerprint
+from bitexact.storage import checkpoints
 from evaluate import summary
-from settings import DECIDE_THE_RESULT
+from pong import evaluation
+from training import settings
+from training.settings import DECIDE_THE_RESULT
 
 WEIGHTS = checkpoints.load(ROOT / "pretrained" / "pong.npz").weights
 TEXT = (ROOT / "pretrained" / "pong.txt").read_text()

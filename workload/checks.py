@@ -12,14 +12,14 @@ from pathlib import Path
 from antithesis.random import random_choice
 
 import invariants
-import state as states
-from checkpoints import Checkpoints
-from evaluation import evaluate_game, watched_pong
-from exits import BadInput, Differs
-from ledger import Ledger, irregularities
+from bitexact.cli.exits import BadInput, Differs
+from bitexact.storage import state as states
+from bitexact.storage.checkpoints import Checkpoints
+from bitexact.storage.ledger import Ledger, irregularities
+from bitexact.storage.run_directory import CHECKPOINTS
+from pong.evaluation import evaluate_game, watched_pong
 from replay import Replay
-from run_directory import CHECKPOINTS
-from settings import Settings, read_config
+from training.settings import Settings, read_config
 from workload.disturbance import disturb_an_actor
 
 BEGIN_TIMEOUT_S = 300.0

@@ -11,9 +11,9 @@ import pwd
 import sys
 from pathlib import Path
 
-import environment
-from exits import Ended
-from run_directory import PROPERTIES
+from bitexact.cli import environment
+from bitexact.cli.exits import Ended
+from bitexact.storage.run_directory import PROPERTIES
 
 RUN_VARIABLE = "RAY_PONG_RUN"  # names the run directory
 

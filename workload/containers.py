@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from exits import BadInput
+from bitexact.cli.exits import BadInput
 
 COMPOSE_FILE = Path(__file__).resolve().parent.parent / "docker-compose.yaml"
 _TIMEOUT_S = 60.0

@@ -27,16 +27,15 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a program finds its folder's modules, not ours
 
-import command_line
-import exits
-import learning
 import report
-import state as states
-from exits import BadInput, Differs, PropertyFailed
-from game import Pong
-from interrupts import Interrupts
-from ledger import Entry, Ledger, first_difference, irregularities
-from settings import CLASSIC, Preset, Settings, of_preset
+from bitexact.cli import command_line, exits
+from bitexact.cli.exits import BadInput, Differs, PropertyFailed
+from bitexact.cli.interrupts import Interrupts
+from bitexact.storage import state as states
+from bitexact.storage.ledger import Entry, Ledger, first_difference, irregularities
+from pong.game import Pong
+from training import learning
+from training.settings import CLASSIC, Preset, Settings, of_preset
 from workload.fault_accounts import Accounts
 from workload.fault_injection import Injector
 from workload.fault_schedule import NODES_AT_FIRST, ROLLOUT_TIMEOUT_S, Fault, draw

@@ -33,12 +33,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a program, it is found beside its neighbours
 
-import command_line
-import exits
 import report
-import report_page
-from exits import BadInput, Differs
-from interrupts import Interrupts
+from bitexact.cli import command_line, exits
+from bitexact.cli.exits import BadInput, Differs
+from bitexact.cli.interrupts import Interrupts
+from bitexact.reporting import report_page
 from workload import container_faults
 from workload.container_faults import ContainerFault
 from workload.containers import ComposeCluster, DockerFailed, docker, exit_code, expect_engine

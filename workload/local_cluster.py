@@ -25,8 +25,8 @@ from typing import Any
 
 import psutil
 
-from exits import ClusterLost, Ended
-from interrupts import handlers_kept
+from bitexact.cli.exits import ClusterLost, Ended
+from bitexact.cli.interrupts import handlers_kept
 
 _MARK = "RAY_PONG_LOCAL_CLUSTER"
 _START_TIMEOUT_S = 120  # of a node; Ray's own 30 are too few for a machine that is busy

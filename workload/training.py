@@ -20,11 +20,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO
 
-import durable
-from checkpoints import Checkpoints
-from ledger import METRICS, Ledger
-from run_directory import CHECKPOINTS, CONFIG
-from settings import Settings
+from bitexact.storage import durable
+from bitexact.storage.checkpoints import Checkpoints
+from bitexact.storage.ledger import METRICS, Ledger
+from bitexact.storage.run_directory import CHECKPOINTS, CONFIG
+from training.settings import Settings
 
 _DRIVER = Path(__file__).resolve().parent.parent / "driver.py"
 _COMMIT = re.compile(rb"update (\d+)  .*digest ([0-9a-f]+)$")

@@ -92,13 +92,13 @@ def forget_the_score(game):
 
 
 BUGS = {
-    "rollout-twice": ("pool", count_a_rollout_twice),
-    "stale-weights": ("pool", play_with_stale_weights),
-    "large-steps": ("learning", take_too_large_steps),
-    "lost-optimizer-state": ("checkpoints", lose_the_optimizer_state),
-    "clock-for-dice": ("game", draw_sticky_actions_from_the_clock),
-    "line-twice": ("ledger", write_a_line_twice),
-    "forgotten-score": ("game", forget_the_score),
+    "rollout-twice": ("bitexact.cluster.pool", count_a_rollout_twice),
+    "stale-weights": ("bitexact.cluster.pool", play_with_stale_weights),
+    "large-steps": ("training.learning", take_too_large_steps),
+    "lost-optimizer-state": ("bitexact.storage.checkpoints", lose_the_optimizer_state),
+    "clock-for-dice": ("pong.game", draw_sticky_actions_from_the_clock),
+    "line-twice": ("bitexact.storage.ledger", write_a_line_twice),
+    "forgotten-score": ("pong.game", forget_the_score),
 }
 
 

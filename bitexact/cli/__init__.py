@@ -1,0 +1,1 @@
+"""What every command shares: arguments, exit codes, interrupts, progress, environment variables."""

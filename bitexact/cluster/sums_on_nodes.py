@@ -1,0 +1,151 @@
+"""Gradients added where they lie: on a cluster only sums travel, and the driver fetches one.
+
+    sums = SumsOnNodes(cluster, listener)
+    one = sums.begin(update=2, size=3, like=weights)
+    one.add(index, gradient)                    # an OnNode, as RayCluster.result gives it
+    total = one.total()                         # arrays; None if something of it is lost, and then:
+    for index, gradient in one.gradients():     # arrays, or None for one that is lost
+
+The sum is the driver's own, `aggregation.TreeSum`, over references: the same tree, the same bits. Its additions are
+done on the node where most of what they add lies, by an actor that does nothing else and takes no CPU of the players'.
+Ray's tasks would find such a node by themselves; but Ray ends a node's processes beyond one a CPU when they are idle
+for a second, so that each update would begin with starting processes anew: longer than the driver's own adding takes.
+
+Ray recomputes nothing here. The gradients are kept until the update is done: so when a sum is lost, or does not come,
+the driver fetches them and adds them itself, as on one machine, and those that are lost are played again.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from bitexact.cluster.pool import WAIT_S, Listener, Lost, ResultLost
+from bitexact.cluster.ray_cluster import OnNode, RayCluster, fetched
+from bitexact.determinism import floats
+from bitexact.determinism.aggregation import TreeSum, sum_of
+from policy import Arrays
+
+PATIENCE_S = 30.0  # without any answer, before a sum or a gradient is taken for lost
+_LARGEST_SHARE = 0.5  # of the nodes' object stores, for the gradients of a batch
+_AT_ONCE = 8  # added by one call: a call, and putting its sum into the object store, cost as much as some additions
+
+
+@ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
+class Adder:
+    """Adds what lies on its node."""
+
+    def __init__(self) -> None:
+        if not floats.keep_denormals():
+            raise RuntimeError("this process flushes denormal numbers to zero: its sums would differ")
+        self._node = ray.get_runtime_context().get_node_id()
+
+    @ray.method(num_returns=2)
+    def add(self, *gradients: Arrays) -> tuple[Arrays, str]:
+        """The sum, which stays here, and where that is."""
+        return sum_of(gradients), self._node
+
+
+class SumsOnNodes:
+    """The actors that add: one a node, started when there is something to add on it."""
+
+    def __init__(self, cluster: RayCluster, listener: Listener) -> None:
+        self._cluster, self._listener = cluster, listener
+        self._adders: dict[str, Any] = {}
+        self.done: Counter[str] = Counter()  # calls by node
+
+    def begin(self, update: int, size: int, like: Arrays) -> "SumOnNodes | None":
+        """The sum of an update's gradients; None if they are too large to lie on the nodes all at a time."""
+        bytes_of_all = size * sum(array.nbytes for array in like.values())
+        if bytes_of_all > _LARGEST_SHARE * self._cluster.store_bytes:
+            return None
+        # A small batch's neighbours lie on several nodes: in pairs, they travel while others are still played.
+        at_once = _AT_ONCE if size >= _AT_ONCE * self._cluster.node_count else 2
+        return SumOnNodes(self, self._listener, update, size, at_once)
+
+    def add(self, gradients: Sequence[OnNode]) -> tuple[OnNode, Any]:
+        """Begin an addition. Returns the sum to be, and a reference to the name of the node once it is there."""
+        ((node, _),) = Counter(gradient.node for gradient in gradients).most_common(1)
+        if node not in self._adders:
+            here = NodeAffinitySchedulingStrategy(node, soft=False)
+            adder: Any = Adder
+            self._adders[node] = adder.options(scheduling_strategy=here).remote()
+        total, done = self._adders[node].add.remote(*(gradient.reference for gradient in gradients))
+        return OnNode(total, node), done
+
+    def give_up(self) -> None:
+        """Kill the actors, dead or frozen as one of them may be: the next addition starts new ones."""
+        for adder in self._adders.values():
+            ray.kill(adder)
+        self._adders.clear()
+
+
+class SumOnNodes:
+    """The sum of one update's gradients."""
+
+    def __init__(self, sums: SumsOnNodes, listener: Listener, update: int, size: int, at_once: int) -> None:
+        self._sums, self._listener, self._update = sums, listener, update
+        self._gradients: dict[int, OnNode] = {}
+        self._tree = TreeSum(size, self._plus, at_once)
+        self._begun: list[Any] = []
+
+    def add(self, index: int, gradient: OnNode) -> None:
+        """Take one gradient in, and begin the additions that can now be done."""
+        self._gradients[index] = gradient
+        self._tree.add(index, gradient)
+
+    def _plus(self, *gradients: OnNode) -> OnNode:
+        total, done = self._sums.add(gradients)
+        self._begun.append(done)
+        return total
+
+    def total(self) -> Arrays | None:
+        """The sum of all, as soon as it is there; None if something of it is lost."""
+        try:
+            self._wait_for_additions()
+            return self._fetch(self._tree.total(), PATIENCE_S)
+        except Lost as loss:
+            self._sums.give_up()
+            self._listener.event(
+                f"the sum of update {self._update} is lost on its nodes ({loss}): the driver fetches the gradients"
+            )
+            return None
+
+    def gradients(self) -> Iterator[tuple[int, Arrays | None]]:
+        """The gradients one by one, let go of as they are fetched; None for one that is lost."""
+        silent: set[str] = set()  # nodes that did not answer: what else they have may be there, but is not waited for
+        for index in sorted(self._gradients):
+            gradient = self._gradients.pop(index)
+            try:
+                yield index, self._fetch(gradient, 0.0 if gradient.node in silent else PATIENCE_S)
+            except Lost as loss:
+                silent.add(gradient.node)
+                self._listener.event(f"the gradient of rollout {self._update}.{index} is lost ({loss}): it runs again")
+                yield index, None
+
+    def _wait_for_additions(self) -> None:
+        """The first that failed ends it, as all above it in the tree would wait for what does not come."""
+        answered_at = time.monotonic()
+        while self._begun:
+            self._listener.interrupt()
+            done, self._begun = ray.wait(self._begun, num_returns=len(self._begun), timeout=WAIT_S)
+            self._sums.done.update(fetched(done))
+            answered_at = time.monotonic() if done else answered_at
+            _expect_an_answer_since(answered_at, PATIENCE_S)
+
+    def _fetch(self, value: OnNode, patience_s: float) -> Arrays:
+        asked_at = time.monotonic()
+        while not ray.wait([value.reference], timeout=WAIT_S)[0]:
+            self._listener.interrupt()
+            _expect_an_answer_since(asked_at, patience_s)
+        arrays: Arrays = fetched(value.reference)
+        return arrays
+
+
+def _expect_an_answer_since(since: float, patience_s: float) -> None:
+    silent_s = time.monotonic() - since
+    if silent_s > patience_s:
+        raise ResultLost(f"no answer for {silent_s:.0f} s")

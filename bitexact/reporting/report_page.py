@@ -1,0 +1,115 @@
+"""The report as one self-contained HTML page: properties, learning curve, time line of faults, settings."""
+
+import html
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from bitexact.storage import durable
+from bitexact.storage.ledger import Ledger
+from report import FAILED, NEVER, PASSED, Report, Verdict
+from training.settings import read_config
+
+_CLASSES = {PASSED: "passed", FAILED: "failed", NEVER: "never"}
+_MOST_EVENTS = 200  # shown of one run; the file holds all
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1d2129; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h1, h2, td, pre { overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid #e3e6ea; }
+.small { color: #5c6470; font-size: .87em; }
+.status { font-weight: 600; } .status, .short, th { white-space: nowrap; }
+.passed .status { color: #18794e; } .failed .status { color: #c62a2f; } .never .status { color: #8f6a00; }
+code, pre { font: 13px ui-monospace, monospace; }
+pre { background: #f6f7f9; padding: .6rem; overflow-x: auto; white-space: pre-wrap; }
+svg { width: 100%; height: auto; }
+#properties td:nth-child(2) { width: 50%; } #properties td:nth-child(4) { min-width: 10rem; }
+.settings { width: auto; } .settings td:first-child { padding-right: 2rem; }
+"""
+
+
+def write(made: Report, path: Path) -> None:
+    """Write the page. Raises DiskRefused."""
+    title = "Ray Pong: " + ", ".join(str(run) for run in made.runs)
+    sections = [
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(made.summary())}</p>",
+        _properties(made.verdicts),
+        *(section for run in made.runs for section in _run(run)),
+    ]
+    page = (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{html.escape(title)}</title>"
+        f"<style>{_STYLE}</style></head><body>{''.join(sections)}</body></html>\n"
+    )
+    durable.write_atomically(path, page.encode())
+
+
+def _properties(verdicts: Iterable[Verdict]) -> str:
+    order = (FAILED, NEVER, PASSED)
+    rows = [_row(verdict) for status in order for verdict in verdicts if verdict.status == status]
+    head = "<tr><th>result</th><th>property</th><th>kind</th><th>reached by</th></tr>"
+    return f"<h2>Properties</h2><table id='properties'><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _row(verdict: Verdict) -> str:
+    one = verdict.declared
+    failure = ""
+    if verdict.status == FAILED:
+        text = f"first failure: {verdict.details}\n{verdict.reproduce}".rstrip()
+        failure = f"<pre>{html.escape(text)}</pre>"
+    return (
+        f"<tr class='{_CLASSES[verdict.status]}'><td class='status'>{verdict.status}</td>"
+        f"<td>{html.escape(one.claim)}<div class='small'>{html.escape(one.meaning)}</div>{failure}</td>"
+        f"<td class='short'>{one.kind}</td>"
+        f"<td class='small'>{html.escape(one.situation)}: {html.escape(one.reached_by)}</td></tr>"
+    )
+
+
+def _run(run: Path) -> list[str]:
+    ledger, config = Ledger(run), read_config(run)
+    lines = [ledger.updates[update] for update in sorted(ledger.updates)]
+    events = ledger.events()
+    name = html.escape(str(run))
+    if not lines:
+        return [f"<h2>{name}</h2><p>No update is committed yet.</p>", _time_line(events), _settings(config)]
+    return [f"<h2>Learning curve of {name}</h2>", _curve(lines, events), _time_line(events), _settings(config)]
+
+
+def _curve(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> str:
+    """Reward over wall-clock time, with a tick for each event, as inline SVG."""
+    with mpl.rc_context({"svg.hashsalt": "ray-pong", "font.size": 9, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        axes = figure.add_subplot()
+        minutes = [line["wall_time_s"] / 60 for line in lines]
+        axes.plot(minutes, [line["reward_mean"] for line in lines], ".", color="#b9c4d0", label="mean of the batch")
+        axes.plot(minutes, [line["reward_mean_100"] for line in lines], color="#1f6feb", label="mean of the last 100")
+        at, foot = [event["wall_time_s"] / 60 for event in events], axes.get_xaxis_transform()
+        axes.plot(at, [0.03] * len(at), "|", color="#c62a2f", markersize=12, label="fault or recovery", transform=foot)
+        axes.set(xlabel="minutes", ylabel="reward of a rollout")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)  # above the curve
+        axes.spines[["top", "right"]].set_visible(False)
+        svg = io.StringIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    text = svg.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _time_line(events: list[dict[str, Any]]) -> str:
+    rows = [
+        f"<tr><td class='status'>{event['wall_time_s'] / 60:.1f} min</td>"
+        f"<td class='short'>after update {event['update']}</td>"
+        f"<td>{html.escape(event['event'])}</td></tr>"
+        for event in events[-_MOST_EVENTS:]
+    ]
+    shown = f" (the last {_MOST_EVENTS} of {len(events)})" if len(events) > _MOST_EVENTS else ""
+    body = f"<table class='events'><tbody>{''.join(rows)}</tbody></table>" if rows else "<p>Nothing went wrong.</p>"
+    return f"<h2>Faults and recoveries{shown}</h2>{body}"
+
+
+def _settings(config: dict[str, Any]) -> str:
+    pairs = {**config["settings"], **config["versions"], "python": config["python"]}
+    rows = [f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>" for name, value in pairs.items()]
+    return f"<h2>Settings and versions</h2><table class='settings'><tbody>{''.join(rows)}</tbody></table>"

@@ -1,0 +1,1 @@
+"""What lasts: durable writes, the ledger, checkpoints, the run directory and its config."""

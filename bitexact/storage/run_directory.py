@@ -1,0 +1,185 @@
+"""A run's directory: opened by one driver at a time, started, resumed or begun anew.
+
+config.json            settings, package versions, digest of the initial weights
+metrics.jsonl          one line an update     } the ledger
+rollouts.jsonl         one line a rollout     }
+checkpoints/           update-00000120.npz, ...; that of update 0 where the run was given weights to begin with
+properties/            what the Antithesis SDK saw, one file a process
+tracked.json, tensorboard/  what was shown elsewhere, and event files (track.py)
+lock                   held by the driver that writes; says which it is
+"""
+
+import fcntl
+import json
+import os
+import platform
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bitexact.cli.exits import BadInput
+from bitexact.determinism import versions
+from bitexact.storage import checkpoints, durable, state
+from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
+from bitexact.storage.ledger import METRICS, ROLLOUTS, Ledger
+from bitexact.storage.state import State
+from training.settings import Settings, read_config
+
+CONFIG, LOCK, CHECKPOINTS, PROPERTIES = "config.json", "lock", "checkpoints", "properties"
+TRACKED, TENSORBOARD = "tracked.json", "tensorboard"  # written by track.py
+
+
+class RunDirectory:
+    """A run directory that this process holds the lock of."""
+
+    def __init__(self, path: Path, lock: int, first: State) -> None:
+        self.path, self._first = path, first
+        self._lock = lock
+        self.ledger = Ledger(path)
+        self.checkpoints = Checkpoints(path / CHECKPOINTS)
+
+    @property
+    def properties(self) -> Path:
+        """The folder for what the SDK saw."""
+        return self.path / PROPERTIES
+
+    def holds_lock(self) -> bool:
+        """Whether the lock file is still the one that this process locked."""
+        try:
+            return os.path.samestat(os.fstat(self._lock), (self.path / LOCK).stat())
+        except OSError:
+            return False
+
+    def restore(self, tell: Callable[[str], None]) -> State:
+        """The newest good state: of a checkpoint that the ledger bears out, or the first one. Damage is told of."""
+        for sentence in self.ledger.damage:
+            tell(sentence)
+        last = self.ledger.last_update
+        for update in self.checkpoints.updates():
+            if update > last:
+                tell(f"{self.checkpoints.path(update)} is not used: the ledger ends at update {last}")
+        return self.checkpoints.newest_good(self._first, last, tell, self.ledger.digest) or self._first
+
+
+@contextmanager
+def open_for_writing(settings: Settings, tell: Callable[[str], None]) -> Iterator[RunDirectory]:
+    """The run directory that the settings name, locked until the block ends: new, resumed, or begun anew.
+
+    Raises BadInput if it cannot be written, is being written, or holds a run and no setting says what to do with it.
+    """
+    directory = settings.directory
+    first = _first_state(settings)  # before anything is deleted: it may be a file of the run that is to be overwritten
+    with locked(directory) as lock:
+        files = [directory / CONFIG, directory / METRICS, directory / ROLLOUTS]
+        holds_a_run = any(path.exists() for path in files) or bool(Checkpoints(directory / CHECKPOINTS).updates())
+        if settings.resume:
+            first = _check_same_run(settings, first)
+            Ledger(directory).cut_torn_lines(tell)
+        elif holds_a_run and not settings.overwrite:
+            raise BadInput(
+                f"{directory} already holds a run: go on with it with --resume, "
+                f"or delete it and start anew with --overwrite."
+            )
+        elif holds_a_run:
+            _clear(directory)
+        _delete_leftovers(directory)
+        if settings.init_weights:
+            Checkpoints(directory / CHECKPOINTS).save(first)
+        write_config(settings, first)
+        yield RunDirectory(directory, lock, first)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[int]:
+    """Hold the lock of a run directory, which is made where there is none: its descriptor.
+
+    Raises BadInput if the directory cannot be written, or is being written.
+    """
+    lock = _open_lock(directory)
+    try:
+        _take_lock(lock, directory)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def write_config(settings: Settings, first: State) -> None:
+    """Write config.json of a run that began with a state. Raises DiskRefused."""
+    config = {
+        "settings": settings.lasting(),
+        "versions": versions.installed(),
+        "python": platform.python_version(),
+        "initial_digest": first.digest(),
+    }
+    path = settings.directory / CONFIG
+    durable.write_atomically(path, json.dumps(config, indent=2).encode() + b"\n")
+
+
+def _first_state(settings: Settings) -> State:
+    """The state that a new run begins with. Raises BadInput if the weights given cannot be used."""
+    first = state.initial(settings)
+    if settings.init_weights is None:
+        return first
+    try:
+        return state.beginning(settings, checkpoints.load_weights(settings.init_weights, first.weights).weights)
+    except BadCheckpoint as bad:
+        raise BadInput(f"--init-weights: {bad}.") from None
+
+
+def _open_lock(directory: Path) -> int:
+    try:
+        durable.make_folder(directory)
+        return os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        if error.errno in durable.TROUBLE:
+            raise durable.refused(directory / LOCK, error) from error
+        raise BadInput(f"{directory} cannot be written ({error.strerror}): choose another --run-dir.") from None
+
+
+def _take_lock(lock: int, directory: Path) -> None:
+    """Lock the directory, for as long as this process lives at most: the kernel lets go of a dead one's lock."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another driver"
+        raise BadInput(f"{directory} is being written by {holder}: stop it, or choose another --run-dir.") from None
+    with durable.refusing(directory / LOCK):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"driver process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+
+def _check_same_run(settings: Settings, initial: State) -> State:
+    """The run's first state. Raises BadInput unless what is here would go on as it began: same packages and weights."""
+    config = read_config(settings.directory)
+    differences = versions.differences(versions.installed(), config["versions"])
+    if differences:
+        raise BadInput(
+            f"the run in {settings.directory} was made with other package versions: here is {differences}; "
+            f"install the run's versions to resume it."
+        )
+    try:
+        first = Checkpoints(settings.directory / CHECKPOINTS).first(initial)
+    except BadCheckpoint as bad:
+        raise BadInput(f"{bad}: the run began with it; restore it, or start anew with --overwrite.") from None
+    if first.digest() != config["initial_digest"]:
+        raise BadInput(
+            f"{settings.directory / CONFIG} is damaged: its settings do not give its initial weights; "
+            f"restore it, or start anew with --overwrite."
+        )
+    return first
+
+
+def _delete_leftovers(directory: Path) -> None:
+    durable.delete_leftovers(directory, CONFIG)
+    Checkpoints(directory / CHECKPOINTS).delete_leftovers()
+
+
+def _clear(directory: Path) -> None:
+    """Delete a run's files, and nothing that is not a run's; last the one that says that there is a run."""
+    Ledger(directory).clear()
+    Checkpoints(directory / CHECKPOINTS).clear()
+    shown = [directory / TRACKED, *(directory / TENSORBOARD).glob("events.out.tfevents.*")]
+    for path in [*(directory / PROPERTIES).glob("*.jsonl"), *shown]:
+        durable.delete(path)
+    durable.delete(directory / CONFIG)

@@ -1,0 +1,58 @@
+"""What an update changes: the weights and the optimizer's state, and their digest."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import policy
+from bitexact.determinism import digests
+from policy import Arrays
+from pong.game import PIXELS, SEEN
+from training.proximal import Adam
+from training.settings import CLASSIC, Settings
+
+_OF_THE_OPTIMIZER = ("cache_", "mean_", "square_", "powers")  # how the names of its arrays begin
+
+
+@dataclass(frozen=True)
+class State:
+    """The state after update `update`; 0 is the initial one."""
+
+    update: int
+    weights: Arrays
+    optimizer: Arrays
+
+    def arrays(self) -> Arrays:
+        """All arrays under one name each: what digests and checkpoints hold."""
+        return self.weights | self.optimizer
+
+    @classmethod
+    def of(cls, update: int, arrays: Arrays) -> "State":
+        """The reverse of `arrays`."""
+        optimizer = {name: array for name, array in arrays.items() if name.startswith(_OF_THE_OPTIMIZER)}
+        return cls(update, {name: array for name, array in arrays.items() if name not in optimizer}, optimizer)
+
+    def digest(self) -> str:
+        """The SHA-256 that the ledger names this state by."""
+        return digests.digest(self.arrays())
+
+    def digests(self) -> dict[str, Any]:
+        """What the ledger's line says of this state: its digest, and one of each array, to tell which differs."""
+        of_arrays = {name: digests.fingerprint({name: array}) for name, array in sorted(self.arrays().items())}
+        return {"weights_digest": self.digest(), "array_digests": of_arrays}
+
+
+def initial(settings: Settings) -> State:
+    """Update 0: random weights from the seed, nothing accumulated."""
+    if settings.preset == CLASSIC:
+        return beginning(settings, policy.initial_weights(settings.seed, PIXELS, settings.hidden_units))
+    weights = policy.initial_weights(settings.seed, SEEN, settings.hidden_units)
+    return beginning(settings, weights | {"V": np.zeros(settings.hidden_units, np.float32)})
+
+
+def beginning(settings: Settings, weights: Arrays) -> State:
+    """Update 0 with given weights, nothing accumulated."""
+    if settings.preset == CLASSIC:
+        return State(0, weights, policy.named("cache_", policy.zeros_like(weights)))
+    return State(0, weights, Adam.initial(weights).arrays())

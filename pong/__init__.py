@@ -1,0 +1,1 @@
+"""The game: the emulator under exact rules, a game played, evaluation, film, terminal."""

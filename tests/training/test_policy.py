@@ -1,0 +1,368 @@
+"""The policy against independent formulas: dense float64 algebra, central differences, mpmath, sums written out."""
+
+import hashlib
+import math
+import sys
+import warnings
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import sparse, stats
+
+import policy
+from bitexact.determinism.digests import digest
+from pong.game import Pong
+from pong.rollout import Trajectory, play
+
+ULP = 2.0**-52
+FLOAT32_ROUNDING = 2.0**-24
+
+
+# ---- sigmoid ----------------------------------------------------------------------------------------------------
+
+
+def relative_error(logit: float) -> float:
+    with mpmath.workprec(200):
+        exact = 1 / (1 + mpmath.exp(-mpmath.mpf(logit)))
+        return float(abs(policy.sigmoid(logit) - exact) / exact)
+
+
+def with_neighbours(logits: np.ndarray, reach: int = 2) -> np.ndarray:
+    """Each number and the floats next to it, where a rounding may go the other way."""
+    found = [logits]
+    for direction in (-np.inf, np.inf):
+        near = logits
+        for _ in range(reach):
+            near = np.nextafter(near, direction)
+            found.append(near)
+    return np.concatenate(found)
+
+
+_HALVES_OF_LN2 = math.log(2.0) / 2 * np.arange(-2019, 2020)  # odd ones: here the power of two changes
+LOGITS = {
+    "the whole range": np.random.default_rng(0).uniform(-700.0, 700.0, 10_000),
+    "usual logits": np.random.default_rng(1).normal(0.0, 3.0, 10_000),
+    "around zero": np.outer([-1.0, 1.0], 2.0 ** -np.arange(0.0, 80.0, 0.25)).ravel(),
+    "halves of ln 2": with_neighbours(_HALVES_OF_LN2[abs(_HALVES_OF_LN2) < 699.9]),
+    "whole numbers": with_neighbours(np.arange(-699.0, 700.0)),
+    "where the result nears 1": with_neighbours(np.linspace(36.0, 38.0, 200)),
+    "the edges": np.array([-700.0, 700.0, np.nextafter(-700.0, 0.0), np.nextafter(700.0, 0.0), 0.0, -0.0, 5e-324]),
+}
+
+
+@pytest.mark.parametrize("logits", LOGITS.values(), ids=LOGITS.keys())
+def test_sigmoid_is_within_1e_15_of_the_exact_value(logits):
+    assert max(map(relative_error, logits.tolist())) < 1e-15
+
+
+def test_sigmoid_has_the_recorded_bits_on_every_machine():
+    # Correct to the last place but one is not enough: another rounding is another run.
+    sigmoids = np.array([policy.sigmoid(n / 64.0) for n in range(-64 * 40, 64 * 40)], "<f8")
+    assert (
+        hashlib.sha256(sigmoids.tobytes()).hexdigest()
+        == "2b28defee41ef6d1c07665e4d2646524fcab6cb93afa79f4a61545c64e220b8c"
+    )
+
+
+def test_sigmoid_is_one_half_at_zero():
+    assert policy.sigmoid(0.0) == policy.sigmoid(-0.0) == 0.5
+
+
+@pytest.mark.parametrize(
+    "beyond", [700.0, math.nextafter(700.0, 800.0), 701.0, 745.2, 1e5, sys.float_info.max, math.inf]
+)
+def test_sigmoid_is_held_beyond_700(beyond):
+    assert policy.sigmoid(beyond) == 1.0
+    assert policy.sigmoid(-beyond) == policy.sigmoid(-700.0) >= sys.float_info.min
+
+
+@given(st.floats(-800.0, 800.0))
+def test_sigmoids_of_a_number_and_its_negative_sum_to_one(logit):
+    assert abs(policy.sigmoid(logit) + policy.sigmoid(-logit) - 1.0) <= ULP
+
+
+@given(st.floats(allow_nan=False), st.floats(allow_nan=False))
+def test_sigmoid_never_falls_by_more_than_its_error(first, second):
+    low, high = sorted((first, second))
+    assert 0.0 < policy.sigmoid(low) <= policy.sigmoid(high) * (1.0 + 2e-15)
+    assert policy.sigmoid(high) <= 1.0
+
+
+# ---- initial weights --------------------------------------------------------------------------------------------
+
+# A sum of twelve uniforms has the fourth moment 2.9. At six deviations chance rejects once in 5 * 10^8.
+FOURTH_MOMENT = 2.9
+DEVIATIONS = 6.0
+SUM_OF_TWELVE = stats.irwinhall(12)
+
+
+@pytest.fixture(scope="module")
+def initial() -> policy.Arrays:
+    return policy.initial_weights(0, 6400, 200)
+
+
+@pytest.fixture(params=["W1", "W2"])
+def normals(request, initial) -> np.ndarray:
+    """The weights times the root of their fan-in."""
+    weights = initial[request.param]
+    return weights.astype(np.float64).ravel() * math.sqrt(weights.shape[0])
+
+
+def test_initial_weights_are_the_recorded_ones(initial):
+    assert digest(initial) == "7c14e32268f7c82df698e647ab53196ea4deab7c964ab22fbb304c1453c81ea4"
+
+
+def test_initial_weights_are_float32_of_the_networks_shape(initial):
+    assert {name: (array.shape, array.dtype.str) for name, array in initial.items()} == {
+        "W1": ((6400, 200), "<f4"),
+        "W2": ((200,), "<f4"),
+    }
+
+
+def test_initial_weights_have_mean_0_and_variance_1_over_fan_in(normals):
+    root = math.sqrt(normals.size)
+    assert abs(normals.mean()) < DEVIATIONS / root
+    assert abs((normals**2).mean() - 1.0) < DEVIATIONS * math.sqrt(FOURTH_MOMENT - 1.0) / root
+
+
+def test_initial_weights_have_the_tails_of_twelve_uniforms(normals):
+    for limit in (2.0, 3.0, 4.0):
+        probability = 2.0 * SUM_OF_TWELVE.cdf(6.0 - limit)
+        beyond = int((abs(normals) > limit).sum())
+        assert stats.binomtest(beyond, normals.size, probability).pvalue > 1e-9, limit
+    assert abs(normals).max() <= 6.0
+
+
+def test_initial_weights_are_distributed_as_sums_of_twelve_uniforms(normals):
+    some = normals[:: max(1, normals.size // 20_000)] + 6.0
+    assert stats.kstest(some, SUM_OF_TWELVE.cdf).pvalue > 1e-9
+
+
+def test_initial_weights_of_rows_and_columns_are_not_correlated(initial):
+    rows = initial["W1"].astype(np.float64) * 80.0
+    for shifted in (rows[1:] * rows[:-1], rows[:, 1:] * rows[:, :-1]):
+        assert abs(shifted.mean()) < DEVIATIONS / math.sqrt(shifted.size)
+
+
+def test_initial_weights_differ_by_seed_and_by_layer():
+    drawn = [policy.initial_weights(seed, 64, 64) for seed in range(10)]
+    assert len({digest(weights) for weights in drawn}) == 10
+    assert not np.isin(drawn[0]["W2"], drawn[0]["W1"]).any()
+
+
+# ---- forward and gradient ---------------------------------------------------------------------------------------
+
+
+def dense_probabilities(weights: policy.Arrays, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of up [T], and the hidden units [T, H], all in float64."""
+    hidden = np.maximum(observations @ weights["W1"], 0.0)
+    return 1.0 / (1.0 + np.exp(-(hidden @ weights["W2"]))), hidden
+
+
+def objective(weights: policy.Arrays, observations: np.ndarray, ups: np.ndarray, advantages: np.ndarray) -> float:
+    """Sum over t of advantage_t log p(action_t), in float64."""
+    probabilities, _ = dense_probabilities(weights, observations)
+    return float(advantages @ np.log(np.where(ups, probabilities, 1.0 - probabilities)))
+
+
+def central_differences(of, weights: policy.Arrays, step: float = 1e-5) -> policy.Arrays:
+    slopes = {name: np.zeros(array.shape) for name, array in weights.items()}
+    for name, array in weights.items():
+        for at in np.ndindex(array.shape):
+            higher, lower = ({key: value.copy() for key, value in weights.items()} for _ in range(2))
+            higher[name][at] += step
+            lower[name][at] -= step
+            slopes[name][at] = (of(higher) - of(lower)) / (2.0 * step)
+    return slopes
+
+
+def sparse_forward(weights: policy.Arrays, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What policy.Forward gives for each row of a dense array."""
+    results = []
+    for row in observations:
+        pixels = np.flatnonzero(row)
+        results.append(policy.Forward(weights)(pixels, row[pixels].astype(np.float32)))
+    probabilities, hidden = zip(*results, strict=True)
+    return np.array(probabilities), np.array(hidden)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_gradient_is_the_slope_of_the_objective(seed):
+    random = np.random.default_rng(seed)
+    weights = policy.initial_weights(seed, 30, 6)
+    observations = random.choice([-1.0, 0.0, 0.0, 1.0], size=(12, 30))
+    ups, advantages = random.random(12) < 0.5, random.normal(size=12)
+    exact = {name: array.astype(np.float64) for name, array in weights.items()}
+    # A difference across a ReLU's kink is no slope.
+    assert abs(observations @ exact["W1"]).min() > 1e-4
+
+    probabilities, hidden = sparse_forward(weights, observations)
+    gradient = policy.gradient(
+        weights, sparse.csr_array(observations.astype(np.float32)), hidden, ups, probabilities, advantages
+    )
+    slopes = central_differences(lambda changed: objective(changed, observations, ups, advantages), exact)
+    for name, slope in slopes.items():
+        assert gradient[name].dtype == np.float32
+        assert abs(slope).max() > 0.1
+        # Terms of size 1 in float32, 12 of them; the difference itself errs by about 1e-10.
+        np.testing.assert_allclose(gradient[name], slope, rtol=0.0, atol=5e-6)
+
+
+def test_a_step_without_a_changed_pixel_is_a_toss_of_a_coin(initial):
+    probability, hidden = policy.Forward(initial)(np.array([], np.int64), np.array([], np.float32))
+    assert probability == 0.5
+    np.testing.assert_array_equal(hidden, np.zeros(200, np.float32))
+
+
+@pytest.fixture(scope="module")
+def recorded(initial) -> Trajectory:
+    return play(Pong(), initial, seed=0, update=1, index=0)
+
+
+def test_sparse_forward_agrees_with_dense_on_a_recorded_game(recorded, initial):
+    dense = recorded.observations.toarray().astype(np.float64)
+    probabilities, hidden = dense_probabilities(initial, dense)
+    # n float32 additions err by n roundings of the sum of magnitudes at most; so does what they lead to.
+    terms = abs(dense).sum(axis=1)
+    hidden_error = terms[:, None] * FLOAT32_ROUNDING * (abs(dense) @ abs(initial["W1"]))
+    assert (abs(recorded.hidden - hidden) <= hidden_error).all()
+    logit_error = hidden_error @ abs(initial["W2"])
+    assert (abs(recorded.probabilities - probabilities) <= 0.25 * logit_error + 1e-14).all()
+    assert terms.max() > 50
+    assert logit_error.max() < 1e-3
+
+
+def test_the_sparse_gradient_agrees_with_dense_on_a_recorded_game(recorded, initial):
+    dense = recorded.observations.toarray().astype(np.float64)
+    steps = len(dense)
+    advantages = policy.standardised(policy.discounted_returns(recorded.rewards.tolist(), 0.99))
+    by_logit = (recorded.ups - recorded.probabilities) * advantages
+    by_hidden = np.outer(by_logit, initial["W2"].astype(np.float64)) * (recorded.hidden > 0.0)
+    expected = {"W1": dense.T @ by_hidden, "W2": by_logit @ recorded.hidden}
+    magnitude = {"W1": abs(dense).T @ abs(by_hidden), "W2": abs(by_logit) @ recorded.hidden}
+
+    gradient = policy.gradient(
+        initial, recorded.observations, recorded.hidden, recorded.ups, recorded.probabilities, advantages
+    )
+    for name in ("W1", "W2"):
+        # T additions and a few roundings of each term.
+        error = (steps + 4) * FLOAT32_ROUNDING * magnitude[name]
+        assert (abs(gradient[name] - expected[name]) <= error).all()
+        assert abs(expected[name]).max() > 1_000 * error.max()
+
+
+# ---- returns ----------------------------------------------------------------------------------------------------
+
+
+def returns_written_out(rewards: list[int], discount: float) -> list[float]:
+    """For each t the sum over k >= t of discount^(k - t) reward_k, up to the next point."""
+    returns = []
+    for t in range(len(rewards)):
+        point = next((k for k in range(t, len(rewards)) if rewards[k] != 0), len(rewards) - 1)
+        returns.append(math.fsum(discount ** (k - t) * rewards[k] for k in range(t, point + 1)))
+    return returns
+
+
+@given(st.lists(st.sampled_from([0, 0, 0, 0, 1, -1]), max_size=100), st.floats(0.0, 1.0))
+def test_returns_are_the_double_sum(rewards, discount):
+    assert policy.discounted_returns(rewards, discount) == pytest.approx(
+        returns_written_out(rewards, discount), rel=1e-12, abs=1e-300
+    )
+
+
+def test_returns_by_hand():
+    assert policy.discounted_returns([0, 0, 1, 0, -1, 0], 0.5) == [0.25, 0.5, 1.0, -0.5, -1.0, 0.0]
+
+
+@given(st.lists(st.floats(-1.0, 1.0), min_size=2, max_size=200))
+def test_standardised_values_have_mean_0_and_deviation_1(values):
+    assume(max(values) - min(values) > 1e-6)
+    standardised = policy.standardised(values)
+    assert standardised.dtype == np.float64
+    # Subtracting the mean loses what the spread is smaller than the values.
+    tolerance = 1e-14 / (max(values) - min(values))
+    assert abs(math.fsum(standardised) / len(values)) < tolerance
+    assert abs(math.fsum(standardised**2) / len(values) - 1.0) < tolerance
+    np.testing.assert_allclose(standardised, (values - np.mean(values)) / np.std(values), rtol=0.0, atol=1e-8)
+
+
+@pytest.mark.parametrize("values", [[0.0], [0.0] * 1000, [-1.0] * 21, [1.0], [0.1]])
+def test_values_that_do_not_vary_give_zeros_without_a_warning(values):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert policy.standardised(values).tolist() == [0.0] * len(values)
+
+
+@given(st.floats(-1.0, 1.0), st.integers(1, 200))
+def test_equal_values_give_zeros_whatever_they_are(value, count):
+    assert policy.standardised([value] * count).tolist() == [0.0] * count
+
+
+# ---- RMSProp ----------------------------------------------------------------------------------------------------
+
+
+def test_rmsprop_by_hand():
+    weights = {"W2": np.float32([1.0, 1.0, 1.0])}
+    cache = {"W2": np.float32([23.0, 0.0, 8.0])}
+    gradient = {"W2": np.float32([3.0, 0.0, -2.0])}
+    new_weights, new_cache = policy.rmsprop(weights, cache, gradient, learning_rate=0.125, decay_rate=0.5)
+    # (23 + 9) / 2 = 16, (0 + 0) / 2 = 0, (8 + 4) / 2 = 6
+    assert new_cache["W2"].tolist() == [16.0, 0.0, 6.0]
+    # 0.125 * 3 / (4 + 1e-5) = 0.0937497656; 0; -0.125 * 2 / (2.4494897428 + 1e-5) = -0.1020616552
+    np.testing.assert_allclose(new_weights["W2"], [1.0937497656, 1.0, 0.8979383448], rtol=0.0, atol=FLOAT32_ROUNDING)
+
+
+def test_rmsprop_counts_on_in_its_cache():
+    weights, cache = {"W2": np.zeros(1, np.float32)}, {"W2": np.zeros(1, np.float32)}
+    for _ in range(3):
+        weights, cache = policy.rmsprop(weights, cache, {"W2": np.float32([2.0])}, 1e-3, 0.99)
+    mean_squares = [4 * 0.01, 4 * (0.01 + 0.0099), 4 * (0.01 + 0.0099 + 0.009801)]
+    assert cache["W2"][0] == pytest.approx(mean_squares[-1], rel=1e-6)
+    steps = [1e-3 * 2 / (math.sqrt(mean_square) + 1e-5) for mean_square in mean_squares]
+    assert weights["W2"][0] == pytest.approx(sum(steps), rel=1e-6)
+
+
+def test_rmsprop_leaves_its_arguments_alone_and_keeps_float32():
+    arguments = [policy.initial_weights(seed, 10, 4) for seed in range(3)]
+    arguments[1]["W1"] **= 2
+    arguments[1]["W2"] **= 2
+    before = [digest(arrays) for arrays in arguments]
+    results = policy.rmsprop(*arguments, 1e-3, 0.99)
+    assert [digest(arrays) for arrays in arguments] == before
+    assert {array.dtype.str for arrays in results for array in arrays.values()} == {"<f4"}
+
+
+# Up to where the square of a gradient is still a float32.
+gradients = hnp.arrays(
+    np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(-(2.0**63), 2.0**63, width=32)
+)
+
+
+@given(gradients, st.floats(1e-6, 1.0), st.floats(0.0, 0.9999), st.floats(-100.0, 100.0, width=32))
+def test_no_weight_moves_further_than_the_largest_step(history, learning_rate, decay_rate, start):
+    bound = policy.largest_rmsprop_step(learning_rate, decay_rate)
+    weights, cache = {"W2": np.full(4, start, np.float32)}, {"W2": np.zeros(4, np.float32)}
+    for row in history:
+        moved, cache = policy.rmsprop(weights, cache, {"W2": row}, learning_rate, decay_rate)
+        rounding = np.spacing(np.maximum(abs(weights["W2"]), abs(moved["W2"])))
+        change = abs(moved["W2"].astype(np.float64) - weights["W2"])
+        assert (change <= bound * (1.0 + 1e-6) + rounding).all()
+        assert (cache["W2"] >= 0.0).all()
+        weights = moved
+
+
+@pytest.mark.parametrize("decay_rate", [0.5, 0.9, 0.99, 0.999])
+def test_the_largest_step_is_reached_by_a_first_large_gradient(decay_rate):
+    zeros = {"W2": np.zeros(2, np.float32)}
+    moved, _ = policy.rmsprop(zeros, zeros, {"W2": np.float32([1e6, -1e6])}, 1e-3, decay_rate)
+    bound = policy.largest_rmsprop_step(1e-3, decay_rate)
+    np.testing.assert_allclose(moved["W2"], [bound, -bound], rtol=1e-6)
+
+
+def test_zeros_have_the_names_shapes_and_dtypes_of_their_model():
+    model = {"W1": np.ones((3, 2), np.float32), "W2": np.ones(2, np.float64)}
+    assert digest(policy.zeros_like(model)) == digest({"W1": np.zeros((3, 2), np.float32), "W2": np.zeros(2)})
