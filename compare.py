@@ -16,8 +16,9 @@ import tyro
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput, Differs
 from bitexact.determinism import versions
+from bitexact.storage import config
 from bitexact.storage.ledger import Entry, Ledger, Line, first_difference
-from training.settings import DECIDE_THE_RESULT, read_config
+from training.settings import DECIDE_THE_RESULT
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _read(directory: Path) -> Ledger:
-    read_config(directory)
+    config.read(directory)
     ledger = Ledger(directory)
     for sentence in ledger.damage:
         print(sentence)
@@ -61,7 +62,7 @@ def _comparable(*entries: Entry) -> list[Entry]:
 
 def _explanation(a: Path, b: Path) -> str:
     """What decides the result and is not the same: then equal digests were not to be expected."""
-    configs = [read_config(directory) for directory in (a, b)]
+    configs = [config.read(directory) for directory in (a, b)]
     settings: list[Line] = [config["settings"] for config in configs]
     names = [name for name in settings[0] if settings[0][name] != settings[1].get(name)]
     told = ", ".join(

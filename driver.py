@@ -6,7 +6,7 @@
     python driver.py --updates=20 --actors=7 --run-dir=runs/b
     python compare.py runs/a runs/b                     the same digest after every update
     python driver.py --address=HOST:6379                on a Ray cluster
-    python driver.py --preset=classic                   Karpathy's way: one gradient a game, one step a batch
+    python driver.py --preset=reinforce                   Karpathy's way: one gradient a game, one step a batch
     python driver.py --help                             every setting
 
 One update: the weights go out, a batch of games is played by actors, what they saw and did comes back, and is learned
@@ -26,10 +26,11 @@ from bitexact.cli.exits import BadInput, ClusterLost, DiskRefused, Ended, Interr
 from bitexact.cli.interrupts import Interrupts
 from bitexact.cli.progress import Progress, show
 from bitexact.cluster.pool import Key, Pool, PoolSettings
-from bitexact.determinism import floats, versions
-from bitexact.storage import run_directory
-from bitexact.storage.run_directory import RunDirectory
+from bitexact.determinism import process, versions
+from bitexact.storage import config
+from bitexact.storage.run_directory import RunDirectory, open_for_writing
 from bitexact.storage.state import State
+from training.run_config import opening
 from training.settings import Settings, from_command_line
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
             _check_cluster(settings.address)
         try:
             with (
-                run_directory.open_for_writing(settings, progress.note) as run,
+                open_for_writing(opening(settings), progress.note) as run,
                 interrupts.blamed(),
                 track.beside(settings),
             ):
@@ -103,7 +104,7 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
 
 def _with_the_way_on(end: Ended, settings: Settings) -> Ended:
     """Name the command to go on with, if there is a run to go on with."""
-    if (settings.directory / run_directory.CONFIG).exists():
+    if (settings.directory / config.CONFIG).exists():
         end.args = (f"{str(end).rstrip('.')}. Go on with: {settings.resume_command()}",)
     return end
 
@@ -144,11 +145,11 @@ def _check_cluster(address: str) -> None:
 
 
 def _check_this_process(progress: Progress) -> None:
-    if not floats.keep_denormals():
+    if not process.keep_denormals():
         raise BadInput(
             f"this process on {socket.gethostname()} flushes denormal numbers to zero: its bits would differ."
         )
-    if not floats.is_tested_processor():
+    if not process.is_tested_processor():
         progress.note("This is not an x86-64 processor: it trains, but equal digests are not tested here.")
 
 

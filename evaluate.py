@@ -33,15 +33,15 @@ from bitexact.cli.interrupts import Interrupts
 from bitexact.cli.progress import bar
 from bitexact.cluster.pool import Key, Pool, PoolSettings
 from bitexact.determinism import versions
+from bitexact.determinism.arrays import Arrays
 from bitexact.storage import checkpoints, durable
-from bitexact.storage import state as states
 from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
 from bitexact.storage.run_directory import CHECKPOINTS, PROPERTIES
 from bitexact.storage.state import State
-from policy import Arrays
 from pong import film, terminal
 from pong.game import Pong
-from training.settings import CLASSIC, PROXIMAL, Settings, of_preset, read_config
+from training import initial_state
+from training.settings import PPO, REINFORCE, Settings, of_preset, read_settings
 
 if TYPE_CHECKING:
     from pong.evaluation import GameResult
@@ -146,9 +146,9 @@ def _load(path: Path) -> State:
     """The policy of a checkpoint's file, or of the newest good one of a run, without optimizer. Raises BadInput."""
     try:
         if not path.is_dir():
-            return checkpoints.load_weights(path, states.initial(_settings_of(path)).weights)
-        settings = Settings(**read_config(path)["settings"])
-        newest = Checkpoints(path / CHECKPOINTS).newest_good(states.initial(settings), math.inf, print)
+            return checkpoints.load_weights(path, initial_state.from_seed(_settings_of(path)).weights)
+        settings = read_settings(path)
+        newest = Checkpoints(path / CHECKPOINTS).newest_good(initial_state.from_seed(settings), math.inf, print)
     except BadCheckpoint as bad:
         raise BadInput(f"{bad}: name a run directory or one of its checkpoints.") from None
     if newest is None:
@@ -162,7 +162,7 @@ def _settings_of(path: Path) -> Settings:
     shape = weights["W2"].shape if "W2" in weights else ()
     if len(shape) != 1:
         raise BadCheckpoint(f"{path} does not hold a policy")
-    return of_preset(PROXIMAL if "V" in weights else CLASSIC, hidden_units=int(shape[0]))
+    return of_preset(PPO if "V" in weights else REINFORCE, hidden_units=int(shape[0]))
 
 
 @contextlib.contextmanager

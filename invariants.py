@@ -173,7 +173,7 @@ def a_late_duplicate_is_dropped(where: Where) -> None:
 
 @guard
 def a_sum_agrees_with_float64(excess: float, where: Where) -> bool:
-    """The error of the sum over its bound, against an independent sum (aggregation.Float64Sum, proximal.excess).
+    """The error of the sum over its bound, against an independent sum (tree_sum.Float64Sum, ppo.excess).
 
     Reached by every run: updates 1, 11, 21, ....
     """
@@ -185,7 +185,7 @@ def a_sum_agrees_with_float64(excess: float, where: Where) -> bool:
 def a_pass_uses_each_step_once(parts: Sequence[np.ndarray], count: int, where: Where) -> bool:
     """A pass over a batch's steps leaves none of them out, and learns from none twice.
 
-    Reached by a preset: proximal, each pass.
+    Reached by a preset: ppo, each pass.
     """
     holds = bool(np.array_equal(np.sort(np.concatenate(parts)), np.arange(count)))
     always(holds, "A pass over a batch learns from each of its steps once", where)

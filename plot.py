@@ -1,7 +1,7 @@
 """Draw learning curves, the mean reward of the last 100 rollouts over time, games and steps; say when goals were met.
 
     python plot.py runs/pong-seed0-batch10 --out curve.png
-    python plot.py runs/a-seed0 runs/a-seed1 runs/a-seed2 runs/classic --out curves.svg
+    python plot.py runs/a-seed0 runs/a-seed1 runs/a-seed2 runs/reinforce --out curves.svg
 
 Runs whose settings differ in nothing but the seed are drawn as one curve: their median, in a band from the lowest to
 the highest of them. Time is the training's own; what was done again after a resume is not in it twice. The file's
@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput
 from bitexact.storage.ledger import Ledger
-from training.settings import Settings, read_config
+from training.settings import read_settings
 
 _KINDS = (".png", ".svg", ".pdf")
 GOALS = (0, 10, 18)
@@ -170,7 +170,7 @@ def _draw_panel(axes: Axes, groups: dict[str, list[Curve]], over: str) -> None:
 
 def _labels(runs: Sequence[Path]) -> list[str]:
     """A name for each run: its preset, and what is not the same in all runs of it but the seed. Raises BadInput."""
-    settings = [Settings(**read_config(run)["settings"]).deciding() for run in runs]
+    settings = [read_settings(run).deciding() for run in runs]
     of_presets: dict[str, list[dict[str, Any]]] = {}
     for one in settings:
         of_presets.setdefault(one["preset"], []).append(one)

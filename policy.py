@@ -15,9 +15,9 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import _sparsetools
 
+from bitexact.determinism.arrays import Arrays
+from bitexact.determinism.exact_math import sigmoid
 from bitexact.determinism.streams import Purpose, Stream
-
-Arrays = dict[str, np.ndarray]
 
 RMSPROP_EPSILON = 1e-5
 _UNIFORMS_PER_NORMAL = 12
@@ -41,58 +41,6 @@ def _normals(stream: Stream, shape: tuple[int, ...]) -> np.ndarray:
         total += stream.uniforms(total.size)
     variates: np.ndarray = total / np.sqrt(float(shape[0]))
     return variates.astype(np.float32).reshape(shape)
-
-
-def zeros_like(arrays: Arrays) -> Arrays:
-    """Zeros of the same names and shapes."""
-    return {name: np.zeros_like(array) for name, array in arrays.items()}
-
-
-def named(prefix: str, arrays: Arrays) -> Arrays:
-    """The same arrays, a prefix before each name."""
-    return {prefix + name: array for name, array in arrays.items()}
-
-
-def unnamed(prefix: str, arrays: Arrays) -> Arrays:
-    """Those that have the prefix, without it."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-# exp(x) = 2^k exp(r) with k the integer nearest to x / ln 2 and |r| <= ln(2) / 2, as in Cody and Waite,
-# "Software Manual for the Elementary Functions" (1980). The high part of ln 2 has 20 zero bits at its end, so that
-# k times it is exact; the thirteenth Taylor term of exp(r) is below 2^-52.
-_LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
-_LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
-_INVERSE_LN2 = float.fromhex("0x1.71547652b82fep+0")
-_EXP_TAYLOR = tuple(1.0 / math.factorial(n) for n in range(13, -1, -1))
-_SIGMOID_LIMIT = 700.0  # beyond, the result is held: exp(-700) is still a normal float64
-
-
-def sigmoid(logit: float) -> float:
-    """1 / (1 + exp(-logit)), the same bits on every processor; relative error below 1e-15 for |logit| <= 700."""
-    if logit != logit:  # NaN stays NaN, for the property on probabilities to find
-        return logit
-    magnitude = min(abs(logit), _SIGMOID_LIMIT)
-    k = int(magnitude * _INVERSE_LN2 + 0.5)
-    r = k * _LN2_LOW - (magnitude - k * _LN2_HIGH)
-    power = 0.0
-    for coefficient in _EXP_TAYLOR:
-        power = power * r + coefficient
-    exponential = math.ldexp(power, -k)  # exp(-|logit|); ldexp is exact
-    return 1.0 / (1.0 + exponential) if logit >= 0.0 else exponential / (1.0 + exponential)
-
-
-def sigmoids(logits: np.ndarray) -> np.ndarray:
-    """`sigmoid` of each, float64: the same operations, so the same bits."""
-    magnitude = np.minimum(np.abs(logits), _SIGMOID_LIMIT)
-    k = np.floor(magnitude * _INVERSE_LN2 + 0.5)
-    r = k * _LN2_LOW - (magnitude - k * _LN2_HIGH)
-    power = np.zeros_like(r)
-    for coefficient in _EXP_TAYLOR:
-        power = power * r + coefficient
-    exponential = np.ldexp(power, -k.astype(np.int64))
-    found: np.ndarray = np.where(logits >= 0.0, 1.0, exponential) / (1.0 + exponential)
-    return found
 
 
 class Forward:
@@ -136,16 +84,6 @@ def discounted_returns(rewards: Sequence[float], discount: float) -> list[float]
         running = running * discount + rewards[t]
         returns[t] = running
     return returns
-
-
-def standardised(values: Sequence[float]) -> np.ndarray:
-    """The values with mean 0 and standard deviation 1, float64 [T]; all zero when they do not vary."""
-    if min(values) == max(values):  # their mean may be rounded: the deviation would be the rounding's
-        return np.zeros(len(values))
-    mean = math.fsum(values) / len(values)
-    centred = np.array(values) - mean
-    deviation = math.sqrt(math.fsum((centred * centred).tolist()) / len(values))
-    return centred / deviation if deviation > 0.0 else np.zeros(len(values))
 
 
 def gradient(

@@ -1,6 +1,6 @@
 """The Ray actor: weights in, a rollout's gradient or its steps out.
 
-    actor = PongEnv.remote(seed=0, discount=0.99, trace_decay=0.95)
+    actor = PongEnv.remote(seed=0, discount=0.99, gae_lambda=0.95)
     gradient, record = ray.get(actor.compute_gradient.remote(weights, update=1, index=0))
     steps, record = ray.get(actor.play.remote(weights, update=1, index=0))
 
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import ray
 
-from bitexact.determinism import floats, versions
-from policy import Arrays
+from bitexact.determinism import process, versions
+from bitexact.determinism.arrays import Arrays
 from pong import evaluation, rollout
 from pong.game import Pong
-from training.proximal import GameSteps
+from training.ppo import GameSteps
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Greeting:
 class PongEnv:
     """Plays games of Pong, one at a time."""
 
-    def __init__(self, seed: int, discount: float, trace_decay: float, packages: Sequence[str] = ()) -> None:
+    def __init__(self, seed: int, discount: float, gae_lambda: float, packages: Sequence[str] = ()) -> None:
         # Named by the driver: Ray may delete the files that it brought here, once a killed driver's job ends.
-        self._seed, self._discount, self._trace_decay, self._packages = seed, discount, trace_decay, packages
+        self._seed, self._discount, self._trace_decay, self._packages = seed, discount, gae_lambda, packages
         self._game = Pong()
 
     def greet(self) -> Greeting:
         """Say that it is ready."""
-        return Greeting(socket.gethostname(), os.getpid(), versions.installed(self._packages), floats.keep_denormals())
+        return Greeting(socket.gethostname(), os.getpid(), versions.installed(self._packages), process.keep_denormals())
 
     def compute_gradient(self, weights: Arrays, update: int, index: int) -> tuple[Arrays, rollout.RolloutRecord]:
         """Play rollout (update, index) with these weights: its gradient and its record."""
@@ -63,8 +63,8 @@ class PongEnv:
 
     def play(self, weights: Arrays, update: int, index: int) -> tuple[GameSteps, rollout.RolloutRecord]:
         """Play rollout (update, index) with these weights: its steps, to learn from, and its record."""
-        discount, trace_decay = self._discount, self._trace_decay
-        return rollout.play_steps(self._game, weights, self._seed, update, index, discount, trace_decay)
+        discount, gae_lambda = self._discount, self._trace_decay
+        return rollout.play_steps(self._game, weights, self._seed, update, index, discount, gae_lambda)
 
     def evaluate(self, policy: tuple[Arrays, bool], index: int) -> evaluation.GameResult:
         """Play game `index` of an evaluation. `policy` is the weights, and whether to play greedily."""

@@ -21,17 +21,17 @@ import tyro
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput, Differs
 from bitexact.cli.progress import bar
-from bitexact.determinism import floats, versions
-from bitexact.storage import state as states
+from bitexact.determinism import process, versions
+from bitexact.storage import config
 from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
 from bitexact.storage.ledger import Entry, Ledger, first_difference
 from bitexact.storage.run_directory import CHECKPOINTS
 from bitexact.storage.state import State
 from pong import film, rollout
 from pong.game import Pong
-from training import learning
+from training import initial_state, learning
 from training.learning import Batch
-from training.settings import Settings, read_config
+from training.settings import read_settings
 
 
 @dataclass(frozen=True)
@@ -80,25 +80,25 @@ class Replay:
     """One run's past, recomputed."""
 
     def __init__(self, directory: Path) -> None:
-        config = read_config(directory)
+        recorded = config.read(directory)
         self._directory = directory
-        self._settings = Settings(**config["settings"])
+        self._settings = read_settings(directory)
         self._ledger = Ledger(directory)
         self._checkpoints = Checkpoints(directory / CHECKPOINTS)
         self._game = Pong()
         self._checkpoints_met = 0
         for sentence in self._ledger.damage:
             print(sentence)
-        differences = versions.differences(versions.installed(), config["versions"])
+        differences = versions.differences(versions.installed(), recorded["versions"])
         if differences:
             print(f"note: the run was made with other package versions: here is {differences}")
-        if not floats.keep_denormals():
+        if not process.keep_denormals():
             raise BadInput("this process flushes denormal numbers to zero: its bits would differ.")
         try:
-            self._initial = self._checkpoints.first(states.initial(self._settings))
+            self._initial = self._checkpoints.first(initial_state.from_seed(self._settings))
         except BadCheckpoint as bad:
             raise Differs(f"{bad}: the run began with it.") from None
-        if self._initial.digest() != config["initial_digest"]:
+        if self._initial.digest() != recorded["initial_digest"]:
             raise Differs(f"{directory}: its settings do not give its initial weights (seed {self._settings.seed}).")
 
     def everything(self) -> None:

@@ -24,8 +24,8 @@ from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput, NotReached, PropertyFailed
 from bitexact.reporting import properties
 from bitexact.reporting.properties import Observations, Property, Seen
+from bitexact.storage import config
 from bitexact.storage.run_directory import PROPERTIES
-from training.settings import read_config
 
 PASSED, FAILED, NEVER = "passed", "FAILED", "never reached"
 _STYLES = {PASSED: "green", FAILED: "bold red", NEVER: "yellow"}
@@ -47,7 +47,7 @@ class Arguments:
         if not self.runs:
             raise BadInput("name a run directory to report on, or several.")
         for run in self.runs:
-            read_config(run)
+            config.read(run)
         command_line.expect_a_folder(html=self.html)
 
 

@@ -37,10 +37,10 @@ from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput, ClusterLost
 from bitexact.cli.interrupts import Interrupts
 from bitexact.cluster.pool import COUNTED
-from bitexact.storage import durable
+from bitexact.storage import config, durable
 from bitexact.storage.ledger import METRICS
 from bitexact.storage.run_directory import CHECKPOINTS, TENSORBOARD, TRACKED
-from training.settings import Settings, read_config
+from training.settings import Settings
 
 _LOOK_EVERY_S, _ASK_AGAIN_AFTER_S = 1.0, 60.0
 _END_TIMEOUT_S = 10.0
@@ -73,7 +73,7 @@ class Arguments:
 
     def check(self) -> None:
         """Raise BadInput for arguments that cannot be used."""
-        read_config(self.run)
+        config.read(self.run)
         if not (self.tensorboard or self.mlflow or self.video_every):
             raise BadInput("say where to show the run: --tensorboard, --mlflow URI, or both.")
         wanted = Settings(tensorboard=self.tensorboard, mlflow=self.mlflow, video_every=self.video_every)
@@ -236,7 +236,7 @@ class TensorBoard(Sink):
         self._writer = SummaryWriter(str(run / TENSORBOARD), filename_suffix=f".{time.time_ns()}")
         self._video_every = video_every
         if not self.tracked():
-            self._writer.add_text("settings", _as_table(read_config(run)["settings"]), 0)
+            self._writer.add_text("settings", _as_table(config.read(run)["settings"]), 0)
 
     def show(self, lines: list[Line]) -> None:
         """Scalars; and a film, if it is time for one."""
@@ -327,7 +327,7 @@ class MLflow(Sink):
         found = self._client.get_experiment_by_name("ray-pong")
         experiment = found.experiment_id if found else self._client.create_experiment("ray-pong")
         run_id: str = self._client.create_run(experiment, run_name=self.run.resolve().name).info.run_id
-        for name, value in read_config(self.run)["settings"].items():
+        for name, value in config.read(self.run)["settings"].items():
             self._client.log_param(run_id, name, value)
         self.note(run_id=run_id)
         return run_id

@@ -25,7 +25,8 @@ from pong.rollout import RolloutRecord
 from training import learning
 from training.learning import Batch
 from training.recorder import Recorder
-from training.settings import CLASSIC, PROXIMAL, Preset, Settings, of_preset
+from training.run_config import opening
+from training.settings import PPO, REINFORCE, Preset, Settings, of_preset
 
 _DRIVER = Path(__file__).resolve().parent.parent / "driver.py"
 _START_TIMEOUT_S = 120.0
@@ -48,7 +49,7 @@ def measure(smallest: bool) -> Result:
     """A large batch's own work a rollout, and the bytes that an actor sends, for each preset."""
     figures: list[Figure] = []
     series: dict[str, Any] = {}
-    presets: dict[Preset, int] = {PROXIMAL: 3, CLASSIC: 10}
+    presets: dict[Preset, int] = {PPO: 3, REINFORCE: 10}
     for preset, updates in presets.items():
         changes = {"batch_size": 4, "hidden_units": 8} if smallest else {"batch_size": 300}
         with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +68,7 @@ def measure(smallest: bool) -> Result:
 def _work(settings: Settings, recorded_count: int, updates: int) -> tuple[list[float], list[float], int]:
     """Milliseconds a rollout of the driver's own work and of learning, update by update; and a rollout's bytes."""
     own_ms, learning_ms = [], []
-    opened: AbstractContextManager[RunDirectory] = open_for_writing(settings, print)
+    opened: AbstractContextManager[RunDirectory] = open_for_writing(opening(settings), print)
     with opened as run:
         recorder = Recorder(settings, run, Silent())
         state = recorder.restore()

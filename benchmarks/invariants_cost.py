@@ -21,7 +21,8 @@ from typing import cast
 
 from benchmarks.figures import Figure, Result
 from bitexact.cli import environment
-from training.settings import CLASSIC, PROXIMAL, Preset, of_preset
+from training.run_config import opening
+from training.settings import PPO, REINFORCE, Preset, of_preset
 
 _ROOT = Path(__file__).resolve().parent.parent
 _UPDATES = 10  # in one of ten, the sum is compared with a float64 sum
@@ -32,7 +33,7 @@ def measure(smallest: bool) -> Result:
     size = ("1", "1") if smallest else ("2", str(_UPDATES))  # batch size, updates
     figures = []
     with tempfile.TemporaryDirectory() as folder:
-        for preset, (output, at_most) in itertools.product((PROXIMAL, CLASSIC), (("off", 1.0), ("on", 2.0))):
+        for preset, (output, at_most) in itertools.product((PPO, REINFORCE), (("off", 1.0), ("on", 2.0))):
             clean = {name: value for name, value in os.environ.items() if name != environment.PROPERTIES_FOLDER}
             if output == "on":
                 clean[environment.LOCAL_OUTPUT] = str(Path(folder) / f"{preset}.jsonl")
@@ -50,23 +51,23 @@ def _shares(preset: Preset, batch_size: int, updates: int) -> dict[str, float]:
     import invariants
     from benchmarks.stopwatch import Stopwatch
     from benchmarks.updates import Silent
-    from bitexact.determinism import aggregation
+    from bitexact.determinism import tree_sum
     from bitexact.storage.run_directory import open_for_writing
     from pong.game import Pong
-    from training import learning, proximal
+    from training import learning, ppo
     from training.recorder import Recorder
 
     watch, silent = Stopwatch(), Silent()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as open_:
         settings = of_preset(preset, batch_size=batch_size, run_dir=Path(folder) / "run")
-        recorder = Recorder(settings, open_.enter_context(open_for_writing(settings, silent.note)), silent)
+        recorder = Recorder(settings, open_.enter_context(open_for_writing(opening(settings), silent.note)), silent)
         game, state = Pong(), recorder.restore()
         for name, function in inspect.getmembers(invariants, inspect.isfunction):
             if "where" in inspect.signature(function).parameters:
                 open_.enter_context(watch.on(invariants, name, "properties"))
         for name in ("__init__", "add", "excess"):
-            open_.enter_context(watch.on(aggregation.Float64Sum, name, "float64 sum"))
-        open_.enter_context(watch.on(proximal.Objective, "excess", "float64 sum"))
+            open_.enter_context(watch.on(tree_sum.Float64Sum, name, "float64 sum"))
+        open_.enter_context(watch.on(ppo.Objective, "excess", "float64 sum"))
         began = time.perf_counter()
         for _ in range(updates):
             state, batch = learning.update_alone(settings, state, game)

@@ -29,12 +29,11 @@ from benchmarks.updates import Listener
 from bitexact.cluster.pool import Node, Pool, PoolSettings
 from bitexact.cluster.ray_cluster import OnNode, RayCluster, connect
 from bitexact.cluster.sums_on_nodes import SumOnNodes, SumsOnNodes
-from bitexact.determinism.aggregation import TreeSum
-from bitexact.storage import state as states
+from bitexact.determinism.tree_sum import TreeSum
 from bitexact.storage.state import State
 from pong.game import Pong
-from training import learning
-from training.settings import CLASSIC, Settings, of_preset
+from training import initial_state, learning
+from training.settings import REINFORCE, Settings, of_preset
 from workload.local_cluster import LocalCluster
 
 _PUBLISHED = {10: (64, 2.5), 60: (64, 3.0), 300: (198, 10.0)}  # batch: cores, seconds (Ray, "Learning to Play Pong")
@@ -159,7 +158,7 @@ def _updates_s(setting: Setting, state: State, recorded: Recorded, waits_s: list
     cluster, listener = SlotCluster(setting.actors, recorded, waits_s), Listener()
     pool = Pool(cluster, PoolSettings(setting.actors, setting.batch_size, item_timeout_s=_PATIENCE_S), listener)
     sums = SumsOnNodes(cluster, listener)
-    settings = _classic(batch_size=setting.batch_size, hidden_units=state.weights["W2"].size)
+    settings = _reinforce(batch_size=setting.batch_size, hidden_units=state.weights["W2"].size)
     seconds = []
     try:
         pool.wait_until_ready()
@@ -287,8 +286,8 @@ def _record(count: int, hidden_units: int) -> tuple[State, Recorded, list[float]
 
     Not of update 1: in that, each gradient is compared with a float64 sum, and is added by the driver therefore.
     """
-    settings = _classic(hidden_units=hidden_units)
-    state = dataclasses.replace(states.initial(settings), update=1)
+    settings = _reinforce(hidden_units=hidden_units)
+    state = dataclasses.replace(initial_state.from_seed(settings), update=1)
     batch, game, recorded, times_s = learning.new_batch(settings, state), Pong(), [], []
     for index in range(count):
         began = time.perf_counter()
@@ -297,6 +296,6 @@ def _record(count: int, hidden_units: int) -> tuple[State, Recorded, list[float]
     return state, recorded, times_s
 
 
-def _classic(**changes: Any) -> Settings:
+def _reinforce(**changes: Any) -> Settings:
     """The preset whose rollouts are the largest to send: a gradient each."""
-    return of_preset(CLASSIC, **changes)
+    return of_preset(REINFORCE, **changes)

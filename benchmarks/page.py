@@ -26,7 +26,7 @@ from benchmarks.figures import figure_text, load
 from benchmarks.run import MEASURES
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput
-from training.settings import PROXIMAL
+from training.settings import PPO
 
 _ROOT = Path(__file__).resolve().parent.parent
 _TABLE_BEGINS, _TABLE_ENDS = "<!-- figures begin -->", "<!-- figures end -->"
@@ -114,7 +114,7 @@ def many_actors(axes: Axes, series: dict[str, Any]) -> None:
 
 def updates(axes: Axes, series: dict[str, Any]) -> None:
     """How busy the actors are, update by update, with the default preset."""
-    series = series[PROXIMAL]
+    series = series[PPO]
     numbers = range(1, len(series["busy"]) + 1)
     busy = [100.0 * share for share in series["busy"]]
     tail = [100.0 * share for share in series["tail"]]

@@ -14,13 +14,12 @@ from ale_py import ALEInterface
 import policy
 from benchmarks.figures import Figure, Result, median_of
 from benchmarks.stopwatch import Stopwatch
-from bitexact.storage import state
 from pong import rollout
 from pong.game import FRAMES_PER_STEP, Pong
 from pong.rollout import RolloutRecord
-from training import learning, proximal
+from training import initial_state, learning, ppo
 from training.learning import Batch
-from training.settings import CLASSIC, PROXIMAL, of_preset
+from training.settings import PPO, REINFORCE, of_preset
 
 
 class TapedPong(Pong):
@@ -65,12 +64,12 @@ def measure(smallest: bool) -> Result:
     """Pairs of rollout and emulator, both presets; then where the default's time goes."""
     rounds, few = (2, {"hidden_units": 8}) if smallest else (15, {})
     game, ratios, figures = TapedPong(), {}, []
-    for preset in (PROXIMAL, CLASSIC):
+    for preset in (PPO, REINFORCE):
         settings = of_preset(preset, **few)
-        batch = learning.new_batch(settings, state.initial(settings))
+        batch = learning.new_batch(settings, initial_state.from_seed(settings))
         ratios[preset] = [_pair(game, batch, index) for index in range(rounds)]
         figures.append(median_of(f"a rollout's pace over the emulator's, {preset}", ratios[preset], at_least=0.95))
-        if preset == PROXIMAL:
+        if preset == PPO:
             parts = _parts(game, batch, rounds)
     figures += [Figure(f"of a step: {part}", microseconds, "us") for part, microseconds in parts.items()]
     return Result(figures, {"ratios": ratios, "parts_us": parts})
@@ -90,7 +89,7 @@ def _parts(game: TapedPong, batch: Batch, rounds: int) -> dict[str, float]:
     watch, steps = Stopwatch(), 0
     game._emulator = cast(ALEInterface, _Timed(game.emulator, watch))
     step_by_step = ((game, "_look"), (game, "seen"), (policy.Forward, "__call__"))
-    game_by_game = ((rollout, "play"), (proximal, "advantages"), (rollout, "_record"), (rollout, "_check"))
+    game_by_game = ((rollout, "play"), (ppo, "advantages"), (rollout, "_record"), (rollout, "_check"))
     with ExitStack() as timed:
         for owner, name in (*step_by_step, *game_by_game):
             timed.enter_context(watch.on(owner, name))

@@ -1,11 +1,11 @@
 """Measure how fast the trainer is, and whether it stays so as batch and cluster grow. Docs: docs/benchmarks.md.
 
     python benchmarks/run.py                            all but the soak; needs a machine that does nothing else
-    python benchmarks/run.py --only rollout classic     some of them; what was found before of the others stays
+    python benchmarks/run.py --only rollout published-example some of them; what was found before of the others stays
     python benchmarks/run.py --only soak                1,000 updates (make soak)
     python benchmarks/run.py --smallest --results=FILE  each at its smallest: shows that it works, measures nothing
 
-Measures: rollout, invariants, driver, start, updates, classic, many-actors, across-nodes, soak. Each is a process of
+Measures: rollout, invariants, driver, start, updates, reinforce, many-actors, across-nodes, soak. Each is a process of
 its own; its figures go into benchmarks/results.json, then one table of all is shown. Whether a goal is met does not
 change the exit code: a noisy machine must fail no build. Exit codes: 0 measured, 2 bad input, 130 and 143 interrupted.
 """
@@ -40,7 +40,7 @@ MEASURES = {
     "driver": ("driver_work", "measure"),
     "start": ("driver_work", "measure_start"),
     "updates": ("updates", "measure"),
-    "classic": ("updates", "measure_classic"),
+    "published-example": ("updates", "measure_published_example"),
     "many-actors": ("many_actors", "measure"),
     "across-nodes": ("many_actors", "measure_across_nodes"),
     "soak": ("updates", "measure_soak"),

@@ -1,7 +1,7 @@
 """Updates on Ray, as the driver makes them: how busy the actors are, what the driver does itself, what memory it takes.
 
     python benchmarks/run.py --only updates                updates of 10 rollouts by 2 actors, both presets
-    python benchmarks/run.py --only classic                an update against the published example's, in turns
+    python benchmarks/run.py --only published-example            an update against the published example's, in turns
     python benchmarks/run.py --only soak                   memory over 1,000 updates of 2 rollouts (make soak)
 
 The loop is driver.py's, with a clock between its verbs. The actors are `PongEnv` that also keeps when it was busy; all
@@ -21,12 +21,12 @@ from typing import Any
 import psutil
 import ray
 
-from benchmarks import classic
+from benchmarks import published_example
 from benchmarks.figures import Figure, Result, median_of
 from bitexact.cli.progress import Progress
 from bitexact.cluster.pool import Pool, PoolSettings
 from bitexact.cluster.ray_cluster import RayCluster, connect
-from bitexact.determinism import floats, versions
+from bitexact.determinism import process, versions
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
 from pong import rollout
@@ -34,7 +34,8 @@ from pong.game import Pong
 from pong_actor import Greeting
 from training import learning
 from training.recorder import Recorder
-from training.settings import CLASSIC, PROXIMAL, Preset, Settings, of_preset
+from training.run_config import opening
+from training.settings import PPO, REINFORCE, Preset, Settings, of_preset
 
 _ACTORS = 2
 _MB = 1e6
@@ -46,14 +47,14 @@ _OF_MEMORY = ("actor", "driver", "object store")
 class WatchedPongEnv:
     """PongEnv that keeps when it was busy."""
 
-    def __init__(self, seed: int, discount: float, trace_decay: float, packages: Sequence[str]) -> None:
-        self._seed, self._discount, self._trace_decay, self._packages = seed, discount, trace_decay, packages
+    def __init__(self, seed: int, discount: float, gae_lambda: float, packages: Sequence[str]) -> None:
+        self._seed, self._discount, self._trace_decay, self._packages = seed, discount, gae_lambda, packages
         self._game = Pong()
         self._spans: list[tuple[int, float, float]] = []
 
     def greet(self) -> Greeting:
         """As PongEnv does."""
-        return Greeting(socket.gethostname(), os.getpid(), versions.installed(self._packages), floats.keep_denormals())
+        return Greeting(socket.gethostname(), os.getpid(), versions.installed(self._packages), process.keep_denormals())
 
     def compute_gradient(self, weights: Any, update: int, index: int) -> Any:
         """As PongEnv does, between two looks at the clock."""
@@ -61,10 +62,10 @@ class WatchedPongEnv:
             return rollout.compute_gradient(self._game, weights, self._seed, update, index, self._discount)
 
     def play(self, weights: Any, update: int, index: int) -> Any:
-        """The same for the proximal preset."""
-        discount, trace_decay = self._discount, self._trace_decay
+        """The same for the ppo preset."""
+        discount, gae_lambda = self._discount, self._trace_decay
         with self._busy(update):
-            return rollout.play_steps(self._game, weights, self._seed, update, index, discount, trace_decay)
+            return rollout.play_steps(self._game, weights, self._seed, update, index, discount, gae_lambda)
 
     @contextmanager
     def _busy(self, update: int) -> Iterator[None]:
@@ -187,7 +188,7 @@ def training(preset: Preset, **changes: Any) -> Iterator[Training]:
     """A new run in a temporary directory, on Ray started for it."""
     with tempfile.TemporaryDirectory() as folder:
         settings = of_preset(preset, run_dir=Path(folder) / "run", actors=_ACTORS, **changes)
-        with open_for_writing(settings, print) as run, connect(None, _ACTORS):
+        with open_for_writing(opening(settings), print) as run, connect(None, _ACTORS):
             recorder = Recorder(settings, run, Silent())
             yield Training(settings, recorder)
 
@@ -196,7 +197,7 @@ def measure(smallest: bool) -> Result:
     """Actors' busy time, the driver's own work, memory, for both presets."""
     figures: list[Figure] = []
     series: dict[str, Any] = {}
-    presets: dict[Preset, int] = {PROXIMAL: 30, CLASSIC: 100}
+    presets: dict[Preset, int] = {PPO: 30, REINFORCE: 100}
     for preset, updates in presets.items():  # the former's games grow long: they are played better
         of_preset_found, series[preset] = _measure(preset, 2 if smallest else updates, **_SMALLEST if smallest else {})
         figures += of_preset_found
@@ -235,18 +236,18 @@ def _busy_and_tail(lap: Lap, update: int, spans: list[list[tuple[int, float, flo
     return busy_s / available_s, sum(max(ends) - end for end in ends) / available_s
 
 
-def measure_classic(smallest: bool) -> Result:
+def measure_published_example(smallest: bool) -> Result:
     """Updates of 10 rollouts in turns with the published example's, on one Ray and the same two CPUs."""
     rounds, most_steps = (1, 30) if smallest else (6, float("inf"))
     ratios, ours, theirs = [], [], []
-    with training(CLASSIC, **_SMALLEST if smallest else {}) as run:
-        model, players = classic.Model(seed=0), classic.start(run.settings.batch_size)
-        classic.update(model, players, 0, most_steps=2)  # all have started
+    with training(REINFORCE, **_SMALLEST if smallest else {}) as run:
+        model, players = published_example.Model(seed=0), published_example.start(run.settings.batch_size)
+        published_example.update(model, players, 0, most_steps=2)  # all have started
         run.lap()
         for number in range(rounds):
             lap = run.lap()
             began = time.monotonic()
-            steps = classic.update(model, players, 1000 * (number + 1), most_steps)
+            steps = published_example.update(model, players, 1000 * (number + 1), most_steps)
             theirs.append((time.monotonic() - began) / steps * 1e6)
             ours.append((lap.ended - lap.began) / lap.steps * 1e6)
             ratios.append(theirs[-1] / ours[-1])
@@ -255,7 +256,7 @@ def measure_classic(smallest: bool) -> Result:
         median_of("a step of an update, by 2 actors", ours, "us"),
         median_of("a step of the published example's", theirs, "us"),
     ]
-    return Result(figures, {"ours_us": ours, "classic_us": theirs})
+    return Result(figures, {"ours_us": ours, "published_us": theirs})
 
 
 def measure_soak(smallest: bool) -> Result:
@@ -263,7 +264,7 @@ def measure_soak(smallest: bool) -> Result:
     updates, every = (4, 1) if smallest else (1000, 50)
     changes = {"batch_size": 2, "learning_rate": 1e-30, "learning_rate_end": 1e-30}
     samples = []
-    with training(PROXIMAL, **changes | (_SMALLEST if smallest else {})) as run:
+    with training(PPO, **changes | (_SMALLEST if smallest else {})) as run:
         for number in range(1, updates + 1):
             run.lap()
             if number % every == 0:

@@ -27,9 +27,9 @@ from bitexact.cli import command_line, environment, exits
 from bitexact.cli.exits import BadInput, Differs
 from bitexact.cli.interrupts import Interrupts
 from bitexact.cluster.pool import Key, Pool, PoolSettings
-from bitexact.determinism.aggregation import TreeSum
 from bitexact.determinism.digests import fingerprint
 from bitexact.determinism.streams import Stream
+from bitexact.determinism.tree_sum import TreeSum
 from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.ledger import Ledger
 from bitexact.storage.run_directory import CHECKPOINTS, PROPERTIES, locked

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 import invariants
+from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.streams import Purpose, Stream
-from policy import Arrays
 from pong.game import Pong
 from pong.rollout import Trajectory, play
 

@@ -4,7 +4,7 @@ Training, replay, tests and benchmarks call it; none of it needs Ray.
 
     trajectory = play(Pong(), weights, seed=0, update=1, index=0)
     gradient, record = compute_gradient(Pong(), weights, seed=0, update=1, index=0, discount=0.99)
-    steps, record = play_steps(Pong(), weights, seed=0, update=1, index=0, discount=0.99, trace_decay=0.95)
+    steps, record = play_steps(Pong(), weights, seed=0, update=1, index=0, discount=0.99, gae_lambda=0.95)
 """
 
 import math
@@ -17,12 +17,13 @@ from scipy import sparse
 
 import invariants
 import policy
+from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.digests import fingerprint
+from bitexact.determinism.exact_math import dot, standardise
 from bitexact.determinism.streams import Purpose, Stream
-from policy import Arrays
 from pong.game import PIXELS, Pong
-from training import proximal
-from training.proximal import GameSteps
+from training import ppo
+from training.ppo import GameSteps
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def compute_gradient(
     """Play one game and return the gradient of its steps' log-probabilities times their standardised returns."""
     trajectory = play(game, weights, seed, update, index)
     returns = policy.discounted_returns(trajectory.rewards.tolist(), discount)
-    advantages = policy.standardised(returns)
+    advantages = standardise(returns)
     gradient = policy.gradient(
         weights, trajectory.observations, trajectory.hidden, trajectory.ups, trajectory.probabilities, advantages
     )
@@ -115,12 +116,12 @@ def compute_gradient(
 
 
 def play_steps(
-    game: Pong, weights: Arrays, seed: int, update: int, index: int, discount: float, trace_decay: float
+    game: Pong, weights: Arrays, seed: int, update: int, index: int, discount: float, gae_lambda: float
 ) -> tuple[GameSteps, RolloutRecord]:
     """Play one game and return its steps, each with how much better it went than expected."""
     trajectory = play(game, weights, seed, update, index)
-    values = proximal.dot(trajectory.hidden, weights["V"]).tolist()
-    advantages, worth = proximal.advantages(trajectory.rewards.tolist(), values, discount, trace_decay)
+    values = dot(trajectory.hidden, weights["V"]).tolist()
+    advantages, worth = ppo.advantages(trajectory.rewards.tolist(), values, discount, gae_lambda)
     steps = GameSteps.of(trajectory.observations, trajectory.ups, trajectory.probabilities, advantages, worth)
     return steps, _record(weights, trajectory, advantages, vars(steps), update, index)
 

@@ -30,20 +30,20 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bitexact.storage import state
 from pong.game import Pong
+from training import initial_state
 from training.learning import update_alone
 from training.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DRIVER = ROOT / "driver.py"
 # With this seed the first games win points.
-GOLDEN_SETTINGS = {"preset": "classic", "learning_rate": 1e-3, "hidden_units": 200, "batch_size": 3, "seed": 3}
+GOLDEN_SETTINGS = {"preset": "reinforce", "learning_rate": 1e-3, "hidden_units": 200, "batch_size": 3, "seed": 3}
 # All that decides, so that another default changes no golden digest.
-PROXIMAL_SETTINGS = {"preset": "proximal", "batch_size": 3, "seed": 3, "hidden_units": 64, "discount": 0.99}
-PROXIMAL_SETTINGS |= {"learning_rate": 2e-3, "learning_rate_end": 2e-4, "decline_updates": 250, "passes": 3}
-PROXIMAL_SETTINGS |= {"entropy_bonus": 0.02, "entropy_bonus_end": 0.001, "temperature_end": 0.5, "minibatch": 512}
-PROXIMAL_SETTINGS |= {"clip": 0.2, "trace_decay": 0.95, "value_weight": 0.5, "longest_gradient": 0.5}
+PPO_SETTINGS = {"preset": "ppo", "batch_size": 3, "seed": 3, "hidden_units": 64, "discount": 0.99}
+PPO_SETTINGS |= {"learning_rate": 2e-3, "learning_rate_end": 2e-4, "anneal_updates": 250, "epochs": 3}
+PPO_SETTINGS |= {"entropy_coef": 0.02, "entropy_coef_end": 0.001, "temperature_end": 0.5, "minibatch_size": 512}
+PPO_SETTINGS |= {"clip": 0.2, "gae_lambda": 0.95, "value_coef": 0.5, "max_grad_norm": 0.5}
 LIMIT_S = 120.0  # for any one thing that a test waits for
 _MARK = "RAY_PONG_TESTED_AS"
 _POLL_S = 0.02
@@ -64,7 +64,7 @@ def digests_without_ray(updates: int, **settings: Any) -> list[Digests]:
 
 
 def _train(settings: Settings, updates: int) -> list[Digests]:
-    game, current, digests = Pong(), state.initial(settings), []
+    game, current, digests = Pong(), initial_state.from_seed(settings), []
     for _ in range(updates):
         current, batch = update_alone(settings, current, game)
         digests.append(Digests(current.digest(), [record.digest for record in batch.records]))

@@ -31,12 +31,13 @@ from small_runs import Diary, train
 from bitexact.cli import exits
 from bitexact.cli.environment import LOCAL_OUTPUT, PROPERTIES_FOLDER
 from bitexact.cli.exits import Ended
+from bitexact.determinism.arrays import Arrays
 from bitexact.storage.checkpoints import load
-from bitexact.storage.state import State, initial
-from policy import Arrays
+from bitexact.storage.state import State
 from pong.game import Pong
 from pong.rollout import RolloutRecord, compute_gradient
-from training.settings import CLASSIC, Settings, of_preset
+from training.initial_state import from_seed
+from training.settings import REINFORCE, Settings, of_preset
 
 ROOT = Path(__file__).resolve().parent.parent
 UPDATES, BATCH_SIZE, CHECKPOINT_EVERY = 4, 2, 2
@@ -48,7 +49,7 @@ Line = dict[str, Any]
 def real_settings(directory: Path, **changes: Any) -> Settings:
     """Four updates of two games each, a checkpoint every second one."""
     small: dict[str, Any] = {"hidden_units": 2, "batch_size": BATCH_SIZE, "updates": UPDATES, "learning_rate": 1e-3}
-    return of_preset(CLASSIC, **small | {"checkpoint_every": CHECKPOINT_EVERY, "run_dir": directory} | changes)
+    return of_preset(REINFORCE, **small | {"checkpoint_every": CHECKPOINT_EVERY, "run_dir": directory} | changes)
 
 
 # ---- the runs ---------------------------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ def copied(run: Path, to: Path) -> Path:
 
 def state_after(run: Path, update: int) -> State:
     """What the checkpoint of an update holds."""
-    return load(run / "checkpoints" / f"update-{update:08d}.npz", initial(real_settings(run)))
+    return load(run / "checkpoints" / f"update-{update:08d}.npz", from_seed(real_settings(run)))
 
 
 def training(directory: Path, how: str) -> subprocess.Popen:

@@ -1,6 +1,6 @@
 """A small run without Ray, and a disk that fails: what the tests of checkpoints, ledger and crashes share.
 
-The run is made by the driver's own parts, `Recorder` and the classic preset's `Batch`. Only the rollouts are stand-ins
+The run is made by the driver's own parts, `Recorder` and the `Batch` of `reinforce`. Only the rollouts are stand-ins
 that cost next to nothing: pure functions of (weights, seed, update, index) too, whose sums show the order of their
 additions.
 
@@ -28,15 +28,16 @@ import pytest
 
 from bitexact.cli.progress import Progress
 from bitexact.determinism import versions
+from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.digests import fingerprint
 from bitexact.determinism.streams import Purpose, Stream
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
-from policy import Arrays
 from pong.rollout import RolloutRecord, combined
 from training.learning import Batch, new_batch
 from training.recorder import Recorder
-from training.settings import CLASSIC, Settings, of_preset
+from training.run_config import opening
+from training.settings import REINFORCE, Settings, of_preset
 
 OF_THE_CLOCK = ("wall_time_s", "steps_per_s")  # what a line says that another run of the same settings need not say
 Line = dict[str, Any]
@@ -50,7 +51,7 @@ def small_settings(directory: Path, **changes: Any) -> Settings:
     """Three rollouts an update, six updates, a checkpoint every second one, one of them kept."""
     small: dict[str, Any] = {"hidden_units": 1, "learning_rate": 1e-3, "batch_size": 3, "updates": 6}
     small |= {"checkpoint_every": 2, "keep_checkpoints": 1, "run_dir": directory}
-    return of_preset(CLASSIC, **small | changes)
+    return of_preset(REINFORCE, **small | changes)
 
 
 @functools.cache
@@ -125,7 +126,7 @@ def train(
 ) -> State:
     """Train as the driver does; `arrival` reorders the indices of a batch."""
     diary = diary or Diary()
-    with open_for_writing(settings, diary.note) as run:
+    with open_for_writing(opening(settings), diary.note) as run:
         recorder = Recorder(settings, run, diary)
         state = recorder.restore()
         diary.began_after = state.update

@@ -10,19 +10,19 @@ from commands import ROOT, finished
 from scipy import sparse
 
 import policy
-from benchmarks import classic, figures, rollout_cost
+from benchmarks import figures, published_example, rollout_cost
 from benchmarks.figures import Figure
 from benchmarks.many_actors import makespan_s
 from benchmarks.page import PLOTS
 from benchmarks.run import MEASURES
 from benchmarks.stopwatch import Stopwatch
-from bitexact.storage import state
+from training import initial_state
 from training.learning import new_batch
-from training.settings import CLASSIC, of_preset
+from training.settings import REINFORCE, of_preset
 
 RUN = ROOT / "benchmarks" / "run.py"
 PAGE = ROOT / "benchmarks" / "page.py"
-ON_RAY = {"start", "updates", "classic", "many-actors", "across-nodes", "soak"}
+ON_RAY = {"start", "updates", "published-example", "many-actors", "across-nodes", "soak"}
 
 
 def measured(folder: Path, *names: str) -> dict:
@@ -100,9 +100,9 @@ def test_the_results_in_the_repository_have_their_keys():
 # ---- the published example --------------------------------------------------------------------------------------
 
 
-def test_the_classic_gradient_is_the_slope_of_its_objective():
+def test_the_published_examples_gradient_is_the_slope_of_its_objective():
     random = np.random.default_rng(0)
-    model = classic.Model(seed=1, pixels=12, hidden_units=5)
+    model = published_example.Model(seed=1, pixels=12, hidden_units=5)
     x = random.choice([-1.0, 0.0, 1.0], size=(7, 12))
     ups, advantages = random.random(7) < 0.5, random.normal(size=7)
 
@@ -124,17 +124,17 @@ def test_the_classic_gradient_is_the_slope_of_its_objective():
             assert gradient[name][at] == pytest.approx(slope, abs=1e-7)
 
 
-def test_the_classic_gradient_is_ours_on_the_same_game():
-    model = classic.Model(seed=2)
-    environment, seen = classic.make_environment(), {}
+def test_the_published_examples_gradient_is_ours_on_the_same_game():
+    model = published_example.Model(seed=2)
+    environment, seen = published_example.make_environment(), {}
 
-    class Watching(classic.Model):
+    class Watching(published_example.Model):
         def backward(self, hidden, x, by_logit):
             seen.update(x=x, hidden=hidden, by_logit=by_logit)
             return super().backward(hidden, x, by_logit)
 
     model = Watching(seed=2)
-    gradient, steps = classic.rollout(model, environment, seed=0, most_steps=120)
+    gradient, steps = published_example.rollout(model, environment, seed=0, most_steps=120)
     weights = {"W1": model.weights["W1"].T.astype(np.float32), "W2": model.weights["W2"].astype(np.float32)}
     forward, found = policy.Forward(weights), []
     for row in seen["x"]:
@@ -156,10 +156,10 @@ def test_the_classic_gradient_is_ours_on_the_same_game():
     np.testing.assert_allclose(ours["W2"], gradient["W2"], atol=1e-3)
 
 
-def test_the_classic_returns_by_hand():
+def test_the_published_examples_returns_by_hand():
     returns = np.array([0.99, 1.0, -0.99 * 0.99, -0.99, -1.0])
     expected = (returns - returns.mean()) / returns.std()
-    np.testing.assert_allclose(classic.discounted(np.array([0.0, 1.0, 0.0, 0.0, -1.0])), expected)
+    np.testing.assert_allclose(published_example.discounted(np.array([0.0, 1.0, 0.0, 0.0, -1.0])), expected)
 
 
 # ---- what figures are made of -----------------------------------------------------------------------------------
@@ -167,8 +167,8 @@ def test_the_classic_returns_by_hand():
 
 def test_the_tape_is_the_rollouts_game():
     game = rollout_cost.TapedPong()
-    settings = of_preset(CLASSIC, hidden_units=4)
-    first = state.initial(settings)
+    settings = of_preset(REINFORCE, hidden_units=4)
+    first = initial_state.from_seed(settings)
     batch = new_batch(settings, first)
     game.record(batch, index=3)
     trajectory = rollout_cost.rollout.play(game, first.weights, 0, 1, 3)

@@ -28,8 +28,9 @@ from commands import (
 )
 
 from bitexact.determinism import versions
-from bitexact.storage import state
 from bitexact.storage.checkpoints import Checkpoints
+from bitexact.storage.state import State
+from training import initial_state
 from training.settings import Settings
 
 CHEAP = {"batch_size": 2, "hidden_units": 16}
@@ -86,7 +87,7 @@ def test_the_config_holds_settings_versions_and_the_first_digest(golden_run):
     assert config["settings"].keys() >= {"seed", "learning_rate", "discount", "decay_rate", "hidden_units", "address"}
     assert config["versions"] == versions.installed()
     assert config["versions"].keys() >= {"numpy", "scipy", "ray", "ale-py", "gymnasium", "antithesis"}
-    assert config["initial_digest"] == state.initial(given).digest()
+    assert config["initial_digest"] == initial_state.from_seed(given).digest()
 
 
 def test_each_line_of_metrics_has_the_documented_keys(golden_run):
@@ -127,7 +128,7 @@ def test_checkpoints_hold_what_the_ledger_names(golden_run):
     assert checkpoints.updates() == [1, 2]
     for line in lines(golden_run.directory / "metrics.jsonl"):
         assert (
-            checkpoints.load(line["update"], state.initial(Settings(**GOLDEN_SETTINGS))).digest()
+            checkpoints.load(line["update"], initial_state.from_seed(Settings(**GOLDEN_SETTINGS))).digest()
             == line["weights_digest"]
         )
 
@@ -366,8 +367,8 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(golden_run, tmp_p
 @pytest.mark.slow
 def test_a_checkpoint_of_another_shape_is_named_and_the_one_before_is_used(golden_run, tmp_path):
     def replace(saved: Checkpoints) -> None:
-        other = state.initial(Settings(preset="classic", hidden_units=3))
-        saved.save(state.State(2, other.weights, other.optimizer))
+        other = initial_state.from_seed(Settings(preset="reinforce", hidden_units=3))
+        saved.save(State(2, other.weights, other.optimizer))
 
     shown = go_on(golden_run, tmp_path / "run", replace)
     assert any("update-00000002.npz" in line and "another shape" in line for line in shown.splitlines())

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from commands import (
     GOLDEN_SETTINGS,
-    PROXIMAL_SETTINGS,
+    PPO_SETTINGS,
     ROOT,
     Digests,
     command,
@@ -41,7 +41,7 @@ from training.settings import DECIDE_THE_RESULT
 
 # To compute them anew after a change that is meant to change them:
 # PYTHONPATH=.:tests python -c "import commands as c; print(c.digests_without_ray(2, **c.GOLDEN_SETTINGS))"
-# and the same with c.PROXIMAL_SETTINGS
+# and the same with c.PPO_SETTINGS
 GOLDEN = [
     Digests(
         weights="4d88d09aadf7a1aef7078d0b64e2f45785e7e3a5f6009a7a3fe4ce5d1597bb9a",
@@ -146,8 +146,8 @@ def cpu_flags() -> frozenset[str]:
 
 def test_the_digests_are_the_recorded_ones():
     assert digests_without_ray(2, **GOLDEN_SETTINGS) == GOLDEN
-    assert {*PROXIMAL_SETTINGS, "decay_rate"} == set(DECIDE_THE_RESULT), "or a new default would change them"
-    assert digests_without_ray(2, **PROXIMAL_SETTINGS) == GOLDEN_PROXIMAL
+    assert {*PPO_SETTINGS, "decay_rate"} == set(DECIDE_THE_RESULT), "or a new default would change them"
+    assert digests_without_ray(2, **PPO_SETTINGS) == GOLDEN_PROXIMAL
 
 
 @on_x86_64
@@ -170,8 +170,8 @@ def test_each_variant_does_change_something(reports, name):
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"learning_rate": 1e-4}, {"discount": 0.9}, {"decay_rate": 0.9}])
 def test_the_digests_depend_on_each_setting_that_decides_the_result(change):
-    classic = {**CHEAP, "preset": "classic"}
-    assert digests_without_ray(1, **classic, **change)[0].weights != digests_without_ray(1, **classic)[0].weights
+    reinforce = {**CHEAP, "preset": "reinforce"}
+    assert digests_without_ray(1, **reinforce, **change)[0].weights != digests_without_ray(1, **reinforce)[0].weights
 
 
 @pytest.mark.slow
@@ -179,16 +179,16 @@ def test_the_digests_depend_on_each_setting_that_decides_the_result(change):
     "change",
     [
         {"learning_rate_end": 1e-3},
-        {"entropy_bonus": 0.03},
-        {"entropy_bonus_end": 0.02},
+        {"entropy_coef": 0.03},
+        {"entropy_coef_end": 0.02},
         {"temperature_end": 0.5},
-        {"decline_updates": 10},
-        {"passes": 2},
-        {"minibatch": 1000},
+        {"anneal_updates": 10},
+        {"epochs": 2},
+        {"minibatch_size": 1000},
         {"clip": 0.01},
-        {"trace_decay": 0.9},
-        {"value_weight": 0.4},
-        {"longest_gradient": 0.01},
+        {"gae_lambda": 0.9},
+        {"value_coef": 0.4},
+        {"max_grad_norm": 0.01},
     ],
 )
 def test_the_digests_depend_on_each_setting_of_the_proximal_preset(change):
@@ -322,5 +322,5 @@ def result(directory: Path) -> dict[str, bytes | None]:
 
 
 if __name__ == "__main__":
-    found = digests_without_ray(2, **GOLDEN_SETTINGS) + digests_without_ray(2, **PROXIMAL_SETTINGS)
+    found = digests_without_ray(2, **GOLDEN_SETTINGS) + digests_without_ray(2, **PPO_SETTINGS)
     print(json.dumps({"digests": found, "witnesses": witnesses()}))

@@ -40,7 +40,7 @@ def test_its_curve_is_the_ledgers(run):
 
 
 def test_seeds_become_one_curve_and_other_settings_another(undisturbed, tmp_path):
-    changes = {"a": {}, "b": {"seed": 5}, "c": {"discount": 0.5}, "d": {"preset": "proximal", "learning_rate": 1e-4}}
+    changes = {"a": {}, "b": {"seed": 5}, "c": {"discount": 0.5}, "d": {"preset": "ppo", "learning_rate": 1e-4}}
     runs = []
     for name, change in changes.items():
         runs.append(copied(undisturbed, tmp_path / name))
@@ -48,7 +48,7 @@ def test_seeds_become_one_curve_and_other_settings_another(undisturbed, tmp_path
     ending = ends(plot.main, *runs, f"--out={tmp_path / 'curves.svg'}")
     assert ending.code == 0
     labels = [line.split("|")[1].strip() for line in ending.output.splitlines()[2:]]
-    assert labels == ["classic, discount 0.99", "classic, discount 0.5", "proximal"]
+    assert labels == ["reinforce, discount 0.99", "reinforce, discount 0.5", "ppo"]
     assert (tmp_path / "curves.svg").stat().st_size > 10_000
 
 

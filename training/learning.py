@@ -5,9 +5,9 @@
         batch.add(*batch.play(game, index))        # in any order, anywhere
     state = batch.learn()
 
-Two presets, one loop. `classic`: each rollout brings its own gradient, they are summed, and RMSProp takes one step. On
+Two presets, one loop. `reinforce`: each rollout brings its gradient, they are summed, and RMSProp takes one step. On
 a cluster the gradients may stay where they are computed, and be summed there: `SpreadBatch`.
-`proximal`: each rollout brings its steps; in a few passes over all of them, minibatch by minibatch, Adam takes many
+`ppo`: each rollout brings its steps; in a few passes over all of them, minibatch by minibatch, Adam takes many
 small ones. The driver does that itself: no half-done pass is left behind by an actor that dies.
 """
 
@@ -20,16 +20,17 @@ import numpy as np
 
 import invariants
 import policy
-from bitexact.determinism.aggregation import Float64Sum, TreeSum
+from bitexact.determinism.arrays import Arrays, add_prefix, strip_prefix
 from bitexact.determinism.digests import fingerprint
+from bitexact.determinism.exact_math import norm
+from bitexact.determinism.tree_sum import Float64Sum, TreeSum
 from bitexact.storage.state import State
-from policy import Arrays
 from pong import rollout
 from pong.game import Pong
 from pong.rollout import RolloutRecord
-from training import proximal
-from training.proximal import Adam, GameSteps, Objective, Steps
-from training.settings import CLASSIC, Settings
+from training import ppo
+from training.ppo import Adam, GameSteps, Objective, Steps, gather_rows, scatter_rows
+from training.settings import REINFORCE, Settings
 
 _COMPARED_EVERY = 10  # updates between comparisons of a sum with a float64 sum: it costs as much as the sum itself
 _ROUNDING = 2.0**-23  # float32's, relative to a weight
@@ -88,15 +89,15 @@ class Batch(ABC):
     def _check(self, state: State, bound: float) -> None:
         where, before = {"update": self.update}, self._state.weights
         invariants.weights_are_finite(state.weights, where)
-        squares = policy.unnamed("cache_", state.optimizer) or policy.unnamed("square_", state.optimizer)
+        squares = strip_prefix("cache_", state.optimizer) or strip_prefix("square_", state.optimizer)
         invariants.a_mean_square_is_never_negative(squares, where)
         moved = max(float(np.max(np.abs(state.weights[name] - before[name]))) for name in before)
         largest = max(float(np.max(np.abs(array))) for array in state.weights.values())
         invariants.no_weight_moves_further_than_the_optimizer_can(moved, bound * 1.0001 + largest * _ROUNDING, where)
 
 
-class SummedBatch(Batch):
-    """The classic preset's: one gradient a rollout, one step."""
+class ReinforceBatch(Batch):
+    """The reinforce preset's: one gradient a rollout, one step."""
 
     method = "compute_gradient"
 
@@ -124,10 +125,10 @@ class SummedBatch(Batch):
         if self._compared:
             invariants.a_sum_agrees_with_float64(self._compared.excess(gradient), {"update": self.update})
         self.gradient_norm = _norm(gradient)
-        cache = policy.unnamed("cache_", state.optimizer)
+        cache = strip_prefix("cache_", state.optimizer)
         weights, cache = policy.rmsprop(state.weights, cache, gradient, settings.learning_rate, settings.decay_rate)
         bound = policy.largest_rmsprop_step(settings.learning_rate, settings.decay_rate)
-        return State(self.update, weights, policy.named("cache_", cache)), bound
+        return State(self.update, weights, add_prefix("cache_", cache)), bound
 
 
 class SpreadSum(Protocol):
@@ -150,8 +151,8 @@ class Sums(Protocol):
         """A sum of so many gradients, each as large as `like`; None if they do not fit."""
 
 
-class SpreadBatch(SummedBatch):
-    """The classic preset's on a cluster: gradients stay on its nodes, and their sum comes to the driver."""
+class SpreadBatch(ReinforceBatch):
+    """The reinforce preset's on a cluster: gradients stay on its nodes, and their sum comes to the driver."""
 
     method = "leave_gradient"
 
@@ -179,7 +180,7 @@ class SpreadBatch(SummedBatch):
 
     def _add_them_here(self, spread: SpreadSum) -> None:
         """As on one machine, from now on: also those that are played again come to the driver."""
-        self.method = SummedBatch.method
+        self.method = ReinforceBatch.method
         for index, gradient in spread.gradients():
             if gradient is None:
                 self._forget(index)
@@ -197,8 +198,8 @@ class SpreadBatch(SummedBatch):
         return self._brought or super()._total()
 
 
-class ProximalBatch(Batch):
-    """The proximal preset's: the rollouts' steps, and many small steps over them."""
+class PPOBatch(Batch):
+    """The ppo preset's: the rollouts' steps, and many small steps over them."""
 
     method = "play"
 
@@ -210,7 +211,7 @@ class ProximalBatch(Batch):
         """A rollout's steps."""
         settings, weights = self._settings, self._state.weights
         return rollout.play_steps(
-            game, weights, settings.seed, self.update, index, settings.discount, settings.trace_decay
+            game, weights, settings.seed, self.update, index, settings.discount, settings.gae_lambda
         )
 
     def _take(self, index: int, result: GameSteps) -> None:
@@ -219,35 +220,35 @@ class ProximalBatch(Batch):
     def _learn(self) -> tuple[State, float]:
         settings, first_weights, first_adam = self._settings, self._state.weights, Adam.of(self._state.optimizer)
         steps = Steps.of([self._games[index] for index in sorted(self._games)], len(first_weights["W1"]))
-        inputs = proximal.inputs_in_use(steps, first_adam)
+        inputs = ppo.inputs_in_use(steps, first_adam)
         steps, adam = steps.narrowed(inputs), first_adam.narrowed(inputs)
-        weights = proximal.narrowed(first_weights, inputs)
-        rate, bonus = (self._scheduled(name) for name in ("learning_rate", "entropy_bonus"))
+        weights = gather_rows(first_weights, inputs)
+        rate, bonus = (self._scheduled(name) for name in ("learning_rate", "entropy_coef"))
         lengths: list[float] = []
-        for number in range(settings.passes):
-            parts = proximal.minibatches(len(steps), settings.minibatch, settings.seed, self.update, number)
+        for number in range(settings.epochs):
+            parts = ppo.minibatches(len(steps), settings.minibatch_size, settings.seed, self.update, number)
             invariants.a_pass_uses_each_step_once(parts, len(steps), {"update": self.update, "pass": number})
             for part in parts:
-                objective = Objective(steps.chosen(part), settings.clip, bonus, settings.value_weight)
+                objective = Objective(steps.chosen(part), settings.clip, bonus, settings.value_coef)
                 gradient = objective.gradient(weights)
                 self._check_gradient(weights, objective, gradient, {"pass": number, "step": len(lengths)})
-                lengths.append(proximal.norm(gradient))
-                gradient = proximal.limited(gradient, lengths[-1], settings.longest_gradient)
+                lengths.append(norm(gradient))
+                gradient = ppo.clip_by_global_norm(gradient, lengths[-1], settings.max_grad_norm)
                 weights, adam = adam.step(weights, gradient, rate)
         self.gradient_norm = math.fsum(lengths) / len(lengths)
-        weights = proximal.widened(weights, inputs, first_weights)
+        weights = scatter_rows(weights, inputs, first_weights)
         adam = adam.widened(inputs, first_adam)
         cooling = self._temperature(self.update) / self._temperature(self.update + 1)
-        moved = len(lengths) * proximal.largest_adam_step(rate)
+        moved = len(lengths) * ppo.largest_adam_step(rate)
         moved += abs(cooling - 1.0) * float(np.max(np.abs(weights["W2"])))
-        return State(self.update, proximal.cooled(weights, cooling), adam.arrays()), moved
+        return State(self.update, ppo.scale_logits(weights, cooling), adam.arrays()), moved
 
     def _temperature(self, update: int) -> float:
-        return proximal.scheduled(1.0, self._settings.temperature_end, self._settings.decline_updates, update)
+        return ppo.linear_schedule(1.0, self._settings.temperature_end, self._settings.anneal_updates, update)
 
     def _scheduled(self, name: str) -> float:
         first, last = getattr(self._settings, name), getattr(self._settings, f"{name}_end")
-        return proximal.scheduled(first, last, self._settings.decline_updates, self.update)
+        return ppo.linear_schedule(first, last, self._settings.anneal_updates, self.update)
 
     def _check_gradient(self, weights: Arrays, objective: Objective, gradient: Arrays, of: dict[str, int]) -> None:
         where = {"update": self.update, **of}
@@ -259,13 +260,13 @@ class ProximalBatch(Batch):
 
 def new_batch(settings: Settings, state: State, sums: Sums | None = None) -> Batch:
     """An empty batch for the update after a state. With `sums`, gradients are added there where that is possible."""
-    if settings.preset != CLASSIC:
-        return ProximalBatch(settings, state)
+    if settings.preset != REINFORCE:
+        return PPOBatch(settings, state)
     if sums and not _is_compared(state.update + 1):  # the float64 sum needs each gradient, here
         spread = sums.begin(state.update + 1, settings.batch_size, like=state.weights)
         if spread:
             return SpreadBatch(settings, state, spread)
-    return SummedBatch(settings, state)
+    return ReinforceBatch(settings, state)
 
 
 def update_alone(settings: Settings, state: State, game: Pong) -> tuple[State, Batch]:

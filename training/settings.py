@@ -5,7 +5,6 @@ where, how fast and how long, and may change at each resume.
 """
 
 import dataclasses
-import json
 import math
 import re
 import shlex
@@ -18,30 +17,31 @@ import tyro
 
 from bitexact.cli import command_line
 from bitexact.cli.exits import BadInput
+from bitexact.storage import config
 
-Preset = Literal["proximal", "classic"]
-PROXIMAL: Final = "proximal"
-CLASSIC: Final = "classic"
+Preset = Literal["ppo", "reinforce"]
+PPO: Final = "ppo"
+REINFORCE: Final = "reinforce"
 # What the presets change of the defaults below, and which settings only one of them has.
-_PRESETS: dict[str, dict[str, Any]] = {PROXIMAL: {}, CLASSIC: {"learning_rate": 1e-4, "hidden_units": 200}}
+_PRESETS: dict[str, dict[str, Any]] = {PPO: {}, REINFORCE: {"learning_rate": 1e-4, "hidden_units": 200}}
 _ONLY_OF = {
-    PROXIMAL: (
+    PPO: (
         "learning_rate_end",
-        "entropy_bonus",
-        "entropy_bonus_end",
+        "entropy_coef",
+        "entropy_coef_end",
         "temperature_end",
-        "decline_updates",
-        "passes",
-        "minibatch",
+        "anneal_updates",
+        "epochs",
+        "minibatch_size",
         "clip",
-        "trace_decay",
-        "value_weight",
-        "longest_gradient",
+        "gae_lambda",
+        "value_coef",
+        "max_grad_norm",
     ),
-    CLASSIC: ("decay_rate",),
+    REINFORCE: ("decay_rate",),
 }
 _OF_ALL = ("preset", "seed", "batch_size", "learning_rate", "discount", "hidden_units")
-DECIDE_THE_RESULT = (*_OF_ALL, *_ONLY_OF[PROXIMAL], *_ONLY_OF[CLASSIC])
+DECIDE_THE_RESULT = (*_OF_ALL, *_ONLY_OF[PPO], *_ONLY_OF[REINFORCE])
 _OF_ONE_COMMAND = ("init_weights", "resume", "overwrite", "redis_address")
 _MOST = 100_000  # enough for anybody; a slip of the finger beyond would only fill the memory
 _SMALLEST_RATE = 1e-30  # float32 holds it; RMSProp's steps are below ten times the rate, so that none is above 1
@@ -67,38 +67,38 @@ class Settings:
     """Stop once the mean reward of the last 100 rollouts is X or more."""
     seed: int = 0
     """All randomness comes from it: another seed is another run."""
-    preset: Preset = PROXIMAL
-    """How it learns. proximal: many small steps over each batch. classic: Karpathy's, one gradient a game, one step."""
+    preset: Preset = PPO
+    """How it learns. ppo: many small steps over each batch. reinforce: Karpathy's, one gradient a game, one step."""
     learning_rate: float = 2e-3
-    """The optimizer's step size at first (classic: always, and 1e-4; 1e-3 learns faster)."""
+    """The optimizer's step size at first (reinforce: always, and 1e-4; 1e-3 learns faster)."""
     learning_rate_end: float = 1e-4
-    """Its step size in the end (proximal)."""
-    entropy_bonus: float = 0.01
-    """What a policy is worth for not being sure, at first (proximal). Higher: it explores more, and plays worse."""
-    entropy_bonus_end: float = 0.0005
-    """The same in the end (proximal)."""
+    """Its step size in the end (ppo)."""
+    entropy_coef: float = 0.01
+    """What a policy is worth for not being sure, at first (ppo). Higher: it explores more, and plays worse."""
+    entropy_coef_end: float = 0.0005
+    """The same in the end (ppo)."""
     temperature_end: float = 0.25
-    """The logits' temperature in the end, 1 at first (proximal). Lower: actions are drawn less at random."""
-    decline_updates: int = 100
-    """Updates over which all three go from the one to the other, in a straight line (proximal)."""
-    passes: int = 4
-    """How often each batch is learned from (proximal)."""
-    minibatch: int = 512
-    """Steps of games for one step of the optimizer, about (proximal)."""
+    """The logits' temperature in the end, 1 at first (ppo). Lower: actions are drawn less at random."""
+    anneal_updates: int = 100
+    """Updates over which all three go from the one to the other, in a straight line (ppo)."""
+    epochs: int = 4
+    """How often each batch is learned from (ppo)."""
+    minibatch_size: int = 512
+    """Steps of games for one step of the optimizer, about (ppo)."""
     clip: float = 0.2
-    """How far an action's probability may move in an update before it counts no more, as a part of it (proximal)."""
-    trace_decay: float = 0.95
-    """How much advantages trust rewards to come over the value head: 1 rewards alone, 0 the next step's (proximal)."""
-    value_weight: float = 0.5
-    """The weight of the value head's error (proximal)."""
-    longest_gradient: float = 0.5
-    """A minibatch's gradient is shortened to this length (proximal)."""
+    """How far an action's probability may move in an update before it counts no more, as a part of it (ppo)."""
+    gae_lambda: float = 0.95
+    """How much advantages trust rewards to come over the value head: 1 rewards alone, 0 the next step's (ppo)."""
+    value_coef: float = 0.5
+    """The weight of the value head's error (ppo)."""
+    max_grad_norm: float = 0.5
+    """A minibatch's gradient is shortened to this length (ppo)."""
     discount: float = 0.99
     """How much a reward one step later is worth now."""
     decay_rate: float = 0.99
-    """How much of RMSProp's running mean of squares stays at each update (classic)."""
+    """How much of RMSProp's running mean of squares stays at each update (reinforce)."""
     hidden_units: int = 64
-    """Hidden units of the policy (classic: 200)."""
+    """Hidden units of the policy (reinforce: 200)."""
     actors: _Count = None
     """Actors that play; without it, one per CPU of the cluster, at most the batch size. Never changes the result."""
     run_dir: _Folder = None
@@ -134,7 +134,7 @@ class Settings:
             value = getattr(self, name)
             _require(value is None or (_is_whole(value) and value >= 1), name, value, "a whole number from 1")
         _require(self.preset in _PRESETS, "preset", self.preset, " or ".join(_PRESETS))
-        for name in ("batch_size", "hidden_units", "actors", "decline_updates", "passes", "minibatch"):
+        for name in ("batch_size", "hidden_units", "actors", "anneal_updates", "epochs", "minibatch_size"):
             value = getattr(self, name)
             fits = value is None or (_is_whole(value) and 1 <= value <= _MOST)
             _require(fits, name, value, f"a whole number from 1 to {_MOST}")
@@ -143,16 +143,16 @@ class Settings:
         for name in ("learning_rate", "learning_rate_end"):
             rate = getattr(self, name)
             _require(_SMALLEST_RATE <= rate <= 1.0, name, rate, f"a number from {_SMALLEST_RATE:g} to 1")
-        for name in ("clip", "longest_gradient"):
+        for name in ("clip", "max_grad_norm"):
             value = getattr(self, name)
             _require(0.0 < value < math.inf, name, value, "a finite number above 0")
-        for name in ("entropy_bonus", "entropy_bonus_end", "value_weight"):
+        for name in ("entropy_coef", "entropy_coef_end", "value_coef"):
             value = getattr(self, name)
             _require(0.0 <= value <= _LARGEST_FACTOR, name, value, f"a number from 0 to {_LARGEST_FACTOR:g}")
         least, temperature = 1.0 / _LARGEST_FACTOR, self.temperature_end
         fits = least <= temperature <= _LARGEST_FACTOR
         _require(fits, "temperature_end", temperature, f"a number from {least:g} to {_LARGEST_FACTOR:g}")
-        _require(0.0 <= self.trace_decay <= 1.0, "trace_decay", self.trace_decay, "a number from 0 to 1")
+        _require(0.0 <= self.gae_lambda <= 1.0, "gae_lambda", self.gae_lambda, "a number from 0 to 1")
         for name in ("cluster_timeout_s", "rollout_timeout_s"):
             value = getattr(self, name)
             _require(value is None or 0.0 < value < math.inf, name, value, "a finite number above 0")
@@ -182,7 +182,7 @@ class Settings:
 
     def _name(self) -> str:
         usual = of_preset(self.preset)
-        parts = ["pong", *([] if self.preset == PROXIMAL else [self.preset])]
+        parts = ["pong", *([] if self.preset == PPO else [self.preset])]
         parts += [f"seed{self.seed}", f"batch{self.batch_size}"]
         for name, value in self.deciding().items():
             if name not in ("preset", "seed", "batch_size") and value != getattr(usual, name):
@@ -197,7 +197,7 @@ class Settings:
 
     def of_a_rollout(self) -> tuple[int, float, float]:
         """What a rollout depends on beside its weights and its name: seed, discount, trace decay."""
-        return self.seed, self.discount, self.trace_decay
+        return self.seed, self.discount, self.gae_lambda
 
     def lasting(self) -> dict[str, Any]:
         """What config.json keeps: all but what concerns one command or says where the run is."""
@@ -221,7 +221,7 @@ def from_command_line(arguments: Sequence[str]) -> Settings:
     settings = command_line.parse(Settings, arguments, "python driver.py", defaults=of_preset(settings.preset))
     settings.check()
     if settings.resume:
-        recorded = Settings(**read_config(settings.directory)["settings"], run_dir=settings.run_dir)
+        recorded = dataclasses.replace(read_settings(settings.directory), run_dir=settings.run_dir)
         settings = command_line.parse(Settings, arguments, "python driver.py", defaults=recorded)
         settings.check()
         _same_result(settings, recorded)
@@ -231,23 +231,17 @@ def from_command_line(arguments: Sequence[str]) -> Settings:
     return settings
 
 
-def read_config(directory: Path) -> dict[str, Any]:
-    """A run's config.json: settings, package versions, digest of the initial weights. Raises BadInput."""
-    path = directory / "config.json"
+def read_settings(directory: Path) -> Settings:
+    """The settings of the run in a directory. Raises BadInput if there is none, or its config is damaged."""
+    recorded = config.read(directory)
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
-        settings = Settings(**config["settings"])
+        settings = Settings(**recorded["settings"])
         settings.check()
-        if not settings.lasting().keys() >= config["settings"].keys():
+        if not settings.lasting().keys() >= recorded["settings"].keys():
             raise ValueError("it holds settings that are not kept")
-        _ = config["versions"].keys(), config["initial_digest"]  # both must be there
-    except FileNotFoundError:
-        raise BadInput(f"{directory} holds no run: there is no {path}.") from None
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, TypeError, KeyError, AttributeError, BadInput) as error:
-        raise BadInput(f"{path} is damaged ({error}): restore it, or start anew with --overwrite.") from None
-    return config
+        raise config.damaged(directory / config.CONFIG, error) from None
+    return settings
 
 
 def _no_empty_values(arguments: Sequence[str]) -> None:

@@ -13,13 +13,14 @@ from antithesis.random import random_choice
 
 import invariants
 from bitexact.cli.exits import BadInput, Differs
-from bitexact.storage import state as states
+from bitexact.storage import config
 from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.ledger import Ledger, irregularities
 from bitexact.storage.run_directory import CHECKPOINTS
 from pong.evaluation import evaluate_game, watched_pong
 from replay import Replay
-from training.settings import Settings, read_config
+from training import initial_state
+from training.settings import read_settings
 from workload.disturbance import disturb_an_actor
 
 BEGIN_TIMEOUT_S = 300.0
@@ -75,8 +76,8 @@ def check_ledger(run: Path) -> str:
 
 def evaluate_checkpoint(run: Path) -> str:
     """Play a game with the newest checkpoint, and hold the rewards to the game's own score."""
-    settings = Settings(**read_config(run)["settings"])
-    initial = states.initial(settings)
+    settings = read_settings(run)
+    initial = initial_state.from_seed(settings)
     state = Checkpoints(run / CHECKPOINTS).newest_good(initial, float("inf"), print) or initial
     index, greedy = random_choice(list(range(100))), random_choice([False, True])
     result = evaluate_game(watched_pong(), state.weights, settings.seed, index, greedy)
@@ -110,7 +111,7 @@ def replay_sample(run: Path) -> str:
 def _updates_near_a_checkpoint(run: Path) -> list[int]:
     """The recorded updates that take no more to recompute than lies between two checkpoints."""
     try:
-        every = read_config(run)["settings"]["checkpoint_every"]
+        every = config.read(run)["settings"]["checkpoint_every"]
     except BadInput:
         return []  # the run has not begun
     starts = [0, *Checkpoints(run / CHECKPOINTS).updates()]

@@ -31,11 +31,10 @@ import report
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput, Differs, PropertyFailed
 from bitexact.cli.interrupts import Interrupts
-from bitexact.storage import state as states
 from bitexact.storage.ledger import Entry, Ledger, first_difference, irregularities
 from pong.game import Pong
-from training import learning
-from training.settings import CLASSIC, Preset, Settings, of_preset
+from training import initial_state, learning
+from training.settings import REINFORCE, Preset, Settings, of_preset
 from workload.fault_accounts import Accounts
 from workload.fault_injection import Injector
 from workload.fault_schedule import NODES_AT_FIRST, ROLLOUT_TIMEOUT_S, Fault, draw
@@ -68,7 +67,7 @@ class Arguments:
     """Updates of a training. It is begun anew until the faults are used up."""
     minutes: Annotated[float | None, tyro.conf.arg(metavar="M")] = None
     """Stop with the faults after M minutes, however many are left."""
-    preset: Preset = CLASSIC
+    preset: Preset = REINFORCE
     """How the trainings learn: as in driver.py."""
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where the trainings and the drivers' logs are kept; without it, runs/faults-<seed>-<time>."""
@@ -125,7 +124,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def compute_without_faults(settings: Settings) -> dict[int, Entry]:
     """What the ledger must hold, by update: computed here, one rollout after the other, without Ray."""
-    state, game, entries = states.initial(settings), Pong(), {}
+    state, game, entries = initial_state.from_seed(settings), Pong(), {}
     while state.update < (settings.updates or 0):
         state, batch = learning.update_alone(settings, state, game)
         entries[state.update] = Entry(state.digests(), {record.index: vars(record) for record in batch.records})

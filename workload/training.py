@@ -22,8 +22,9 @@ from typing import IO
 
 from bitexact.storage import durable
 from bitexact.storage.checkpoints import Checkpoints
+from bitexact.storage.config import CONFIG
 from bitexact.storage.ledger import METRICS, Ledger
-from bitexact.storage.run_directory import CHECKPOINTS, CONFIG
+from bitexact.storage.run_directory import CHECKPOINTS
 from training.settings import Settings
 
 _DRIVER = Path(__file__).resolve().parent.parent / "driver.py"

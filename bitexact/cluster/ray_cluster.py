@@ -1,7 +1,7 @@
 """Ray as the pool's cluster: actors, objects and nodes, and which of Ray's errors are the infrastructure's.
 
     with connect(address=None, actors=2) as place:
-        cluster = RayCluster(PongEnv, seed, discount, trace_decay)
+        cluster = RayCluster(PongEnv, seed, discount, gae_lambda)
 
 Without an address, Ray starts inside this program: on loopback only, without usage statistics or dashboard. With one,
 this program joins that cluster, and its code travels there as Ray's `working_dir`, less what `_SHIPPED_WITHOUT` names;

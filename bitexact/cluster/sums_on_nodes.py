@@ -6,7 +6,7 @@
     total = one.total()                         # arrays; None if something of it is lost, and then:
     for index, gradient in one.gradients():     # arrays, or None for one that is lost
 
-The sum is the driver's own, `aggregation.TreeSum`, over references: the same tree, the same bits. Its additions are
+The sum is the driver's own, `tree_sum.TreeSum`, over references: the same tree, the same bits. Its additions are
 done on the node where most of what they add lies, by an actor that does nothing else and takes no CPU of the players'.
 Ray's tasks would find such a node by themselves; but Ray ends a node's processes beyond one a CPU when they are idle
 for a second, so that each update would begin with starting processes anew: longer than the driver's own adding takes.
@@ -25,9 +25,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bitexact.cluster.pool import WAIT_S, Listener, Lost, ResultLost
 from bitexact.cluster.ray_cluster import OnNode, RayCluster, fetched
-from bitexact.determinism import floats
-from bitexact.determinism.aggregation import TreeSum, sum_of
-from policy import Arrays
+from bitexact.determinism import process
+from bitexact.determinism.arrays import Arrays
+from bitexact.determinism.tree_sum import TreeSum, sum_of
 
 PATIENCE_S = 30.0  # without any answer, before a sum or a gradient is taken for lost
 _LARGEST_SHARE = 0.5  # of the nodes' object stores, for the gradients of a batch
@@ -39,7 +39,7 @@ class Adder:
     """Adds what lies on its node."""
 
     def __init__(self) -> None:
-        if not floats.keep_denormals():
+        if not process.keep_denormals():
             raise RuntimeError("this process flushes denormal numbers to zero: its sums would differ")
         self._node = ray.get_runtime_context().get_node_id()
 

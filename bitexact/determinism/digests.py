@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import xxhash
 
-from policy import Arrays
+from bitexact.determinism.arrays import Arrays
 
 
 def _parts(arrays: Arrays) -> Iterator[bytes | memoryview]:

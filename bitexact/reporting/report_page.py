@@ -9,10 +9,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bitexact.storage import durable
+from bitexact.storage import config, durable
 from bitexact.storage.ledger import Ledger
 from report import FAILED, NEVER, PASSED, Report, Verdict
-from training.settings import read_config
 
 _CLASSES = {PASSED: "passed", FAILED: "failed", NEVER: "never"}
 _MOST_EVENTS = 200  # shown of one run; the file holds all
@@ -69,13 +68,13 @@ def _row(verdict: Verdict) -> str:
 
 
 def _run(run: Path) -> list[str]:
-    ledger, config = Ledger(run), read_config(run)
+    ledger, recorded = Ledger(run), config.read(run)
     lines = [ledger.updates[update] for update in sorted(ledger.updates)]
     events = ledger.events()
     name = html.escape(str(run))
     if not lines:
-        return [f"<h2>{name}</h2><p>No update is committed yet.</p>", _time_line(events), _settings(config)]
-    return [f"<h2>Learning curve of {name}</h2>", _curve(lines, events), _time_line(events), _settings(config)]
+        return [f"<h2>{name}</h2><p>No update is committed yet.</p>", _time_line(events), _settings(recorded)]
+    return [f"<h2>Learning curve of {name}</h2>", _curve(lines, events), _time_line(events), _settings(recorded)]
 
 
 def _curve(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bitexact.determinism.arrays import Arrays
 from bitexact.storage import durable
 from bitexact.storage.state import State
-from policy import Arrays
 
 ALWAYS_KEPT_EVERY = 100
 _UPDATE, _DIGEST = "update", "digest"

@@ -10,24 +10,35 @@ lock                   held by the driver that writes; says which it is
 """
 
 import fcntl
-import json
 import os
-import platform
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bitexact.cli.exits import BadInput
 from bitexact.determinism import versions
-from bitexact.storage import checkpoints, durable, state
+from bitexact.storage import config, durable
 from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
 from bitexact.storage.ledger import METRICS, ROLLOUTS, Ledger
 from bitexact.storage.state import State
-from training.settings import Settings, read_config
 
-CONFIG, LOCK, CHECKPOINTS, PROPERTIES = "config.json", "lock", "checkpoints", "properties"
+LOCK, CHECKPOINTS, PROPERTIES = "lock", "checkpoints", "properties"
 TRACKED, TENSORBOARD = "tracked.json", "tensorboard"  # written by track.py
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a run directory is to be opened: with no flag, for a run that is new."""
+
+    directory: Path
+    config: dict[str, Any]  # what config.json keeps of the run's settings
+    first: State  # what the run begins with
+    first_is_given: bool = False  # the settings do not lead to it: it is kept, as the checkpoint of update 0
+    resume: bool = False
+    overwrite: bool = False
 
 
 class RunDirectory:
@@ -63,20 +74,19 @@ class RunDirectory:
 
 
 @contextmanager
-def open_for_writing(settings: Settings, tell: Callable[[str], None]) -> Iterator[RunDirectory]:
-    """The run directory that the settings name, locked until the block ends: new, resumed, or begun anew.
+def open_for_writing(opening: Opening, tell: Callable[[str], None]) -> Iterator[RunDirectory]:
+    """A run directory, locked until the block ends: new, resumed, or begun anew.
 
-    Raises BadInput if it cannot be written, is being written, or holds a run and no setting says what to do with it.
+    Raises BadInput if it cannot be written, is being written, or holds a run and nothing says what to do with it.
     """
-    directory = settings.directory
-    first = _first_state(settings)  # before anything is deleted: it may be a file of the run that is to be overwritten
+    directory, first = opening.directory, opening.first
     with locked(directory) as lock:
-        files = [directory / CONFIG, directory / METRICS, directory / ROLLOUTS]
+        files = [directory / config.CONFIG, directory / METRICS, directory / ROLLOUTS]
         holds_a_run = any(path.exists() for path in files) or bool(Checkpoints(directory / CHECKPOINTS).updates())
-        if settings.resume:
-            first = _check_same_run(settings, first)
+        if opening.resume:
+            first = _check_same_run(directory, first)
             Ledger(directory).cut_torn_lines(tell)
-        elif holds_a_run and not settings.overwrite:
+        elif holds_a_run and not opening.overwrite:
             raise BadInput(
                 f"{directory} already holds a run: go on with it with --resume, "
                 f"or delete it and start anew with --overwrite."
@@ -84,9 +94,9 @@ def open_for_writing(settings: Settings, tell: Callable[[str], None]) -> Iterato
         elif holds_a_run:
             _clear(directory)
         _delete_leftovers(directory)
-        if settings.init_weights:
+        if opening.first_is_given:
             Checkpoints(directory / CHECKPOINTS).save(first)
-        write_config(settings, first)
+        config.write(directory, opening.config, first.digest())
         yield RunDirectory(directory, lock, first)
 
 
@@ -102,29 +112,6 @@ def locked(directory: Path) -> Iterator[int]:
         yield lock
     finally:
         os.close(lock)
-
-
-def write_config(settings: Settings, first: State) -> None:
-    """Write config.json of a run that began with a state. Raises DiskRefused."""
-    config = {
-        "settings": settings.lasting(),
-        "versions": versions.installed(),
-        "python": platform.python_version(),
-        "initial_digest": first.digest(),
-    }
-    path = settings.directory / CONFIG
-    durable.write_atomically(path, json.dumps(config, indent=2).encode() + b"\n")
-
-
-def _first_state(settings: Settings) -> State:
-    """The state that a new run begins with. Raises BadInput if the weights given cannot be used."""
-    first = state.initial(settings)
-    if settings.init_weights is None:
-        return first
-    try:
-        return state.beginning(settings, checkpoints.load_weights(settings.init_weights, first.weights).weights)
-    except BadCheckpoint as bad:
-        raise BadInput(f"--init-weights: {bad}.") from None
 
 
 def _open_lock(directory: Path) -> int:
@@ -149,29 +136,29 @@ def _take_lock(lock: int, directory: Path) -> None:
         os.pwrite(lock, f"driver process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
-def _check_same_run(settings: Settings, initial: State) -> State:
+def _check_same_run(directory: Path, initial: State) -> State:
     """The run's first state. Raises BadInput unless what is here would go on as it began: same packages and weights."""
-    config = read_config(settings.directory)
-    differences = versions.differences(versions.installed(), config["versions"])
+    recorded = config.read(directory)
+    differences = versions.differences(versions.installed(), recorded["versions"])
     if differences:
         raise BadInput(
-            f"the run in {settings.directory} was made with other package versions: here is {differences}; "
+            f"the run in {directory} was made with other package versions: here is {differences}; "
             f"install the run's versions to resume it."
         )
     try:
-        first = Checkpoints(settings.directory / CHECKPOINTS).first(initial)
+        first = Checkpoints(directory / CHECKPOINTS).first(initial)
     except BadCheckpoint as bad:
         raise BadInput(f"{bad}: the run began with it; restore it, or start anew with --overwrite.") from None
-    if first.digest() != config["initial_digest"]:
+    if first.digest() != recorded["initial_digest"]:
         raise BadInput(
-            f"{settings.directory / CONFIG} is damaged: its settings do not give its initial weights; "
+            f"{directory / config.CONFIG} is damaged: its settings do not give its initial weights; "
             f"restore it, or start anew with --overwrite."
         )
     return first
 
 
 def _delete_leftovers(directory: Path) -> None:
-    durable.delete_leftovers(directory, CONFIG)
+    durable.delete_leftovers(directory, config.CONFIG)
     Checkpoints(directory / CHECKPOINTS).delete_leftovers()
 
 
@@ -182,4 +169,4 @@ def _clear(directory: Path) -> None:
     shown = [directory / TRACKED, *(directory / TENSORBOARD).glob("events.out.tfevents.*")]
     for path in [*(directory / PROPERTIES).glob("*.jsonl"), *shown]:
         durable.delete(path)
-    durable.delete(directory / CONFIG)
+    durable.delete(directory / config.CONFIG)

@@ -3,14 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-import policy
 from bitexact.determinism import digests
-from policy import Arrays
-from pong.game import PIXELS, SEEN
-from training.proximal import Adam
-from training.settings import CLASSIC, Settings
+from bitexact.determinism.arrays import Arrays
 
 _OF_THE_OPTIMIZER = ("cache_", "mean_", "square_", "powers")  # how the names of its arrays begin
 
@@ -41,18 +35,3 @@ class State:
         """What the ledger's line says of this state: its digest, and one of each array, to tell which differs."""
         of_arrays = {name: digests.fingerprint({name: array}) for name, array in sorted(self.arrays().items())}
         return {"weights_digest": self.digest(), "array_digests": of_arrays}
-
-
-def initial(settings: Settings) -> State:
-    """Update 0: random weights from the seed, nothing accumulated."""
-    if settings.preset == CLASSIC:
-        return beginning(settings, policy.initial_weights(settings.seed, PIXELS, settings.hidden_units))
-    weights = policy.initial_weights(settings.seed, SEEN, settings.hidden_units)
-    return beginning(settings, weights | {"V": np.zeros(settings.hidden_units, np.float32)})
-
-
-def beginning(settings: Settings, weights: Arrays) -> State:
-    """Update 0 with given weights, nothing accumulated."""
-    if settings.preset == CLASSIC:
-        return State(0, weights, policy.named("cache_", policy.zeros_like(weights)))
-    return State(0, weights, Adam.initial(weights).arrays())

@@ -23,8 +23,8 @@ from simulated_cluster import DIES, NEVER, Script, SimulatedCluster, Stopped, Ti
 from bitexact.cli.exits import BadInput, ClusterLost
 from bitexact.cluster import pool as pool_module
 from bitexact.cluster.pool import Key, Pool, PoolSettings, ResultLost
-from bitexact.determinism.aggregation import TreeSum
 from bitexact.determinism.digests import digest
+from bitexact.determinism.tree_sum import TreeSum
 
 # ---- the work --------------------------------------------------------------------------------------------------
 

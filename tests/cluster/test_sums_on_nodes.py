@@ -24,14 +24,14 @@ from hypothesis import strategies as st
 from small_runs import small_settings, stand_in, train
 
 from bitexact.cli.exits import PropertyFailed
-from bitexact.determinism.aggregation import TreeSum
-from bitexact.storage import state as states
+from bitexact.determinism.arrays import Arrays
+from bitexact.determinism.tree_sum import TreeSum
 from bitexact.storage.state import State
-from policy import Arrays
+from training import initial_state
 from training.learning import new_batch
 
 # Large enough for Ray's object store: what is smaller than 100 kB is sent along with the reply.
-SETTINGS = {"preset": "classic", "batch_size": 8, "hidden_units": 16, "learning_rate": 1e-3}
+SETTINGS = {"preset": "reinforce", "batch_size": 8, "hidden_units": 16, "learning_rate": 1e-3}
 UPDATES = 3  # the first is compared with a float64 sum, and added by the driver for that
 LARGE = 26  # for three nodes
 
@@ -86,7 +86,7 @@ class LosingSum:
 
 def train_losing(losses: Losses, played: Counter[tuple[int, int]], sums: Losing | None = None) -> State:
     """Six updates as the driver makes them."""
-    state, sums = states.initial(SMALL), sums or Losing(losses)
+    state, sums = initial_state.from_seed(SMALL), sums or Losing(losses)
     for _ in losses:
         batch = new_batch(SMALL, state, sums)
         while keys := batch.missing():
@@ -121,7 +121,7 @@ def test_an_update_that_is_compared_with_float64_is_the_drivers_own():
 
 
 def test_a_rollout_that_is_another_the_second_time_is_caught():
-    state = replace(states.initial(SMALL), update=1)
+    state = replace(initial_state.from_seed(SMALL), update=1)
     batch = new_batch(SMALL, state, Losing([None, {1}]))
     for update, index in batch.missing():
         batch.add(*stand_in(SMALL, state.weights, update, index))
@@ -248,9 +248,7 @@ class Scenario:
     def play(self) -> dict[str, Any]:
         import ray
 
-        from bitexact.storage import state as states
-
-        state = states.initial(self.settings)
+        state = initial_state.from_seed(self.settings)
         for _ in range(self.updates):
             state = self.update(state)
         return {

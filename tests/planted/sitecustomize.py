@@ -37,7 +37,7 @@ def play_with_stale_weights(pool):
 
 
 def take_too_large_steps(learning):
-    learn = learning.ProximalBatch._learn
+    learn = learning.PPOBatch._learn
 
     def too_large(self):
         state, bound = learn(self)
@@ -45,7 +45,7 @@ def take_too_large_steps(learning):
             state.weights["W2"][0] += 100
         return state, bound
 
-    learning.ProximalBatch._learn = too_large
+    learning.PPOBatch._learn = too_large
 
 
 def lose_the_optimizer_state(checkpoints):

@@ -15,7 +15,8 @@ import replay
 import report
 from bitexact.reporting import properties
 from bitexact.reporting.properties import Property
-from bitexact.storage import run_directory, state
+from bitexact.storage import config
+from training import initial_state
 from training.settings import Settings
 
 pytest_plugins = ["real_runs"]
@@ -60,7 +61,7 @@ def new_run(directory: Path) -> Path:
     """A run of which nothing is known but its settings."""
     directory.mkdir()
     settings = Settings(hidden_units=1, run_dir=directory)
-    run_directory.write_config(settings, state.initial(settings))
+    config.write(settings.directory, {"settings": settings.lasting()}, initial_state.from_seed(settings).digest())
     return directory
 
 

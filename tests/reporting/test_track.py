@@ -16,7 +16,8 @@ from real_runs import ends, is_one_sentence
 from small_runs import train
 
 import track
-from training.settings import Settings, read_config
+from bitexact.storage import config
+from training.settings import read_settings
 
 pytest_plugins = ["real_runs"]
 
@@ -75,7 +76,7 @@ def test_tensorboard_shows_the_settings_as_text(run):
     events = reader(run)
     (tag,) = events.Tags()["tensors"]
     (text,) = events.Tensors(tag)[0].tensor_proto.string_val
-    assert f"| batch_size | {read_config(run)['settings']['batch_size']} |" in text.decode()
+    assert f"| batch_size | {config.read(run)['settings']['batch_size']} |" in text.decode()
 
 
 def test_nothing_is_shown_twice(run):
@@ -130,7 +131,7 @@ def test_another_store_is_shown_all_of_it(run, tmp_path):
 def test_a_run_that_is_overwritten_takes_with_it_what_was_shown(run):
     ends(track.main, run, "--tensorboard")
     (run / "tensorboard" / "mine.txt").write_text("not a run's")
-    settings = dataclasses.replace(Settings(**read_config(run)["settings"]), run_dir=run, overwrite=True, updates=1)
+    settings = dataclasses.replace(read_settings(run), run_dir=run, overwrite=True, updates=1)
     train(settings)
     ends(track.main, run, "--tensorboard")
     assert scalars(run)["reward/mean"].keys() == {1}

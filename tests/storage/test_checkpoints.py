@@ -14,16 +14,16 @@ import pytest
 from small_runs import Kill, Killed, PowerCut, disk, full_from, small_settings
 
 from bitexact.cli.exits import DiskRefused
-from bitexact.storage import state
 from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
 from bitexact.storage.state import State
+from training import initial_state
 
 ALTERATIONS = 200
 
 
 def some_state(update: int, hidden_units: int = 1) -> State:
     """A state with numbers of its own in all its arrays."""
-    initial = state.initial(small_settings(Path(), seed=update, hidden_units=hidden_units))
+    initial = initial_state.from_seed(small_settings(Path(), seed=update, hidden_units=hidden_units))
     return State(update, initial.weights, {f"cache_{name}": array * array for name, array in initial.weights.items()})
 
 

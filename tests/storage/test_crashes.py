@@ -42,7 +42,7 @@ from small_runs import (
 )
 
 from bitexact.cli.exits import DiskRefused
-from policy import Arrays
+from bitexact.determinism.arrays import Arrays
 from pong import rollout
 from pong.game import Pong
 from pong.rollout import RolloutRecord

@@ -18,18 +18,21 @@ from small_runs import Diary, disk, full_from, go_on, small_settings, stand_in, 
 
 from bitexact.cli.exits import BadInput, DiskRefused, PropertyFailed
 from bitexact.determinism import versions
-from bitexact.storage import state
+from bitexact.storage import config
 from bitexact.storage.run_directory import open_for_writing
-from training.settings import Settings, read_config
+from training import initial_state
+from training.run_config import opening
+from training.settings import Settings
 
 HOLD = """
 import sys
 from pathlib import Path
 from bitexact.storage.run_directory import open_for_writing
 from small_runs import small_settings
+from training.run_config import opening
 
 try:
-    with open_for_writing(small_settings(Path(sys.argv[1])), print):
+    with open_for_writing(opening(small_settings(Path(sys.argv[1]))), print):
         print("locked", flush=True)
         sys.stdin.read()
 except Exception as error:
@@ -88,7 +91,7 @@ def another_process(directory: Path) -> subprocess.Popen[str]:
 
 
 def test_a_second_process_is_refused_and_told_the_first_ones_process_and_host(tmp_path):
-    with open_for_writing(small_settings(tmp_path / "run"), print), another_process(tmp_path / "run") as other:
+    with open_for_writing(opening(small_settings(tmp_path / "run")), print), another_process(tmp_path / "run") as other:
         said, _ = other.communicate(timeout=60)
     who = f"driver process {os.getpid()} on {socket.gethostname()}"
     assert said == (f"BadInput: {tmp_path / 'run'} is being written by {who}: stop it, or choose another --run-dir.\n")
@@ -99,7 +102,7 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
         assert other.stdout.readline() == "locked\n"
         with (
             pytest.raises(BadInput, match=f"is being written by driver process {other.pid} on {socket.gethostname()}:"),
-            open_for_writing(resumed(small_settings(tmp_path / "run")), print),
+            open_for_writing(opening(resumed(small_settings(tmp_path / "run"))), print),
         ):
             pytest.fail("two drivers write one run")
         other.send_signal(signal.SIGKILL)
@@ -111,20 +114,20 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
 def test_whoever_is_refused_changes_nothing(settings, change):
     with (settings.directory / "metrics.jsonl").open("a") as file:
         file.write('{"update": 7')
-    with open_for_writing(resumed(settings), print):
+    with open_for_writing(opening(resumed(settings)), print):
         before = contents(settings.directory), (settings.directory / "lock").read_text()
-        with pytest.raises(BadInput, match="is being written by"), open_for_writing(change(settings), print):
+        with pytest.raises(BadInput, match="is being written by"), open_for_writing(opening(change(settings)), print):
             pytest.fail("two drivers write one run")
         assert (contents(settings.directory), (settings.directory / "lock").read_text()) == before
 
 
 def test_the_lock_is_let_go_when_the_run_ends_and_when_it_fails(tmp_path):
     settings = small_settings(tmp_path / "run")
-    with pytest.raises(ZeroDivisionError), open_for_writing(settings, print):
+    with pytest.raises(ZeroDivisionError), open_for_writing(opening(settings), print):
         raise ZeroDivisionError
-    with open_for_writing(resumed(settings), print):
+    with open_for_writing(opening(resumed(settings)), print):
         pass
-    with open_for_writing(resumed(settings), print):
+    with open_for_writing(opening(resumed(settings)), print):
         pass
 
 
@@ -162,12 +165,12 @@ def test_a_driver_whose_lock_is_taken_away_saves_no_checkpoint(tmp_path):
 
 
 def test_a_run_is_kept_with_its_settings_versions_and_first_weights(settings):
-    config = read_config(settings.directory)
-    assert Settings(**config["settings"]) == dataclasses.replace(settings, run_dir=None)
-    assert config["versions"] == versions.installed()
-    assert config["versions"]["numpy"] == np.__version__
-    assert config["initial_digest"] == state.initial(settings).digest()
-    assert not {"resume", "overwrite", "run_dir", "redis_address"} & set(config["settings"])
+    recorded = config.read(settings.directory)
+    assert Settings(**recorded["settings"]) == dataclasses.replace(settings, run_dir=None)
+    assert recorded["versions"] == versions.installed()
+    assert recorded["versions"]["numpy"] == np.__version__
+    assert recorded["initial_digest"] == initial_state.from_seed(settings).digest()
+    assert not {"resume", "overwrite", "run_dir", "redis_address"} & set(recorded["settings"])
 
 
 def test_a_run_that_is_there_is_neither_resumed_nor_deleted_unasked(settings):
@@ -237,7 +240,7 @@ def test_an_overwrite_deletes_the_runs_files_and_no_strangers(settings):
         path = settings.directory / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")
-    with open_for_writing(overwritten(settings), print):
+    with open_for_writing(opening(overwritten(settings)), print):
         after = contents(settings.directory)
     assert {name: after.pop(name) for name in strangers} == dict.fromkeys(strangers, b"mine")
     assert set(after) == {"config.json"}
@@ -253,7 +256,7 @@ def test_what_killed_drivers_left_half_written_is_deleted_and_strangers_stay(set
     for name in ours + strangers:
         (settings.directory / name).write_text("half")
     before = contents(settings.directory)
-    with open_for_writing(resumed(settings), print):
+    with open_for_writing(opening(resumed(settings)), print):
         assert contents(settings.directory).keys() == before.keys() - set(ours)
 
 

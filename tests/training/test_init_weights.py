@@ -13,9 +13,10 @@ from small_runs import Diary, small_settings, train
 import compare
 import replay
 from bitexact.cli.exits import BadInput, Differs
-from bitexact.storage import checkpoints, state
+from bitexact.storage import checkpoints
 from bitexact.storage.state import State
 from pong.game import Pong
+from training import initial_state
 from training.learning import update_alone
 from training.settings import Settings
 
@@ -23,7 +24,7 @@ from training.settings import Settings
 @pytest.fixture
 def given(tmp_path: Path) -> Path:
     """Weights alone, shaped as those of a small run."""
-    weights = state.initial(small_settings(tmp_path, seed=99)).weights
+    weights = initial_state.from_seed(small_settings(tmp_path, seed=99)).weights
     checkpoints.write(tmp_path / "given.npz", State(12, weights, {}))
     return tmp_path / "given.npz"
 
@@ -115,7 +116,7 @@ def test_the_driver_begins_with_them_and_replay_agrees(tmp_path):
     done = finished(*flags, "--updates=2", f"--init-weights={file}", f"--run-dir={run}")
     assert done.returncode == 0, done.stderr
     chosen = Settings(batch_size=2, hidden_units=2)
-    now, expected, game = state.beginning(chosen, checkpoints.load(file).weights), [], Pong()
+    now, expected, game = initial_state.from_weights(chosen, checkpoints.load(file).weights), [], Pong()
     first = now.digest()
     for _ in range(2):
         now, batch = update_alone(chosen, now, game)

@@ -12,13 +12,13 @@ from small_runs import Diary, go_on, small_settings, stand_in, train, written
 
 import policy
 from bitexact.cli.exits import PropertyFailed
-from bitexact.determinism.aggregation import TreeSum
-from bitexact.storage import checkpoints, durable, state
+from bitexact.determinism.arrays import Arrays, zeros_like
+from bitexact.determinism.tree_sum import TreeSum
+from bitexact.storage import checkpoints, durable
 from bitexact.storage.state import State
-from policy import Arrays
 from pong import rollout
 from pong.game import Pong
-from training import learning, recorder
+from training import initial_state, learning, recorder
 from training.settings import Settings
 
 
@@ -108,7 +108,7 @@ def test_a_rollout_counted_once_by_name_but_not_in_the_sum_is_caught(settings, m
 
 def test_a_rollout_played_with_stale_weights_is_caught(settings):
     def stale(settings: Settings, weights: Arrays, update: int, index: int):
-        first = state.initial(settings).weights
+        first = initial_state.from_seed(settings).weights
         return stand_in(settings, first if (update, index) == (3, 2) else weights, update, index)
 
     caught(settings, "a_result_comes_from_the_current_weights", 3, rollout=stale)
@@ -155,7 +155,7 @@ def test_a_gradient_that_is_no_number_is_caught_where_it_is_computed(settings, m
         return arrays
 
     monkeypatch.setattr(policy, "gradient", bad)
-    weights = state.initial(settings).weights
+    weights = initial_state.from_seed(settings).weights
     with pytest.raises(PropertyFailed, match=r"^property failed: a gradient is finite \(update 1, index 0\)"):
         rollout.compute_gradient(Pong(), weights, seed=0, update=1, index=0, discount=0.99)
 
@@ -250,7 +250,7 @@ def test_a_checkpoint_written_wrong_is_caught_when_it_is_read_back(settings, mon
 
 def without_optimizer(loaded: State) -> State:
     """The bug: RMSProp begins anew."""
-    return dataclasses.replace(loaded, optimizer=policy.zeros_like(loaded.optimizer))
+    return dataclasses.replace(loaded, optimizer=zeros_like(loaded.optimizer))
 
 
 def test_optimizer_state_lost_at_a_resume_is_caught_when_an_update_is_done_again(behind, monkeypatch):
@@ -301,10 +301,10 @@ def alter_digest(settings: Settings, update: int) -> None:
 def test_a_checkpoint_altered_together_with_its_digest_is_named_and_not_used(settings, tmp_path, name):
     train(dataclasses.replace(settings, updates=4))
     some = checkpoints.Checkpoints(settings.directory / "checkpoints")
-    arrays = some.load(4, state.initial(settings)).arrays()
+    arrays = some.load(4, initial_state.from_seed(settings)).arrays()
     arrays[name] = np.nextafter(arrays[name], np.float32(np.inf))
     some.save(State.of(4, arrays))
-    assert some.load(4, state.initial(settings)).digest() == State.of(4, arrays).digest()  # sound in itself
+    assert some.load(4, initial_state.from_seed(settings)).digest() == State.of(4, arrays).digest()  # sound in itself
     diary = Diary()
     undisturbed = dataclasses.replace(settings, run_dir=tmp_path / "undisturbed")
     assert go_on(settings, diary).digest() == train(undisturbed).digest()

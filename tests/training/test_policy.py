@@ -14,7 +14,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse, stats
 
 import policy
+from bitexact.determinism.arrays import zeros_like
 from bitexact.determinism.digests import digest
+from bitexact.determinism.exact_math import sigmoid, standardise
 from pong.game import Pong
 from pong.rollout import Trajectory, play
 
@@ -28,7 +30,7 @@ FLOAT32_ROUNDING = 2.0**-24
 def relative_error(logit: float) -> float:
     with mpmath.workprec(200):
         exact = 1 / (1 + mpmath.exp(-mpmath.mpf(logit)))
-        return float(abs(policy.sigmoid(logit) - exact) / exact)
+        return float(abs(sigmoid(logit) - exact) / exact)
 
 
 def with_neighbours(logits: np.ndarray, reach: int = 2) -> np.ndarray:
@@ -61,7 +63,7 @@ def test_sigmoid_is_within_1e_15_of_the_exact_value(logits):
 
 def test_sigmoid_has_the_recorded_bits_on_every_machine():
     # Correct to the last place but one is not enough: another rounding is another run.
-    sigmoids = np.array([policy.sigmoid(n / 64.0) for n in range(-64 * 40, 64 * 40)], "<f8")
+    sigmoids = np.array([sigmoid(n / 64.0) for n in range(-64 * 40, 64 * 40)], "<f8")
     assert (
         hashlib.sha256(sigmoids.tobytes()).hexdigest()
         == "2b28defee41ef6d1c07665e4d2646524fcab6cb93afa79f4a61545c64e220b8c"
@@ -69,27 +71,27 @@ def test_sigmoid_has_the_recorded_bits_on_every_machine():
 
 
 def test_sigmoid_is_one_half_at_zero():
-    assert policy.sigmoid(0.0) == policy.sigmoid(-0.0) == 0.5
+    assert sigmoid(0.0) == sigmoid(-0.0) == 0.5
 
 
 @pytest.mark.parametrize(
     "beyond", [700.0, math.nextafter(700.0, 800.0), 701.0, 745.2, 1e5, sys.float_info.max, math.inf]
 )
 def test_sigmoid_is_held_beyond_700(beyond):
-    assert policy.sigmoid(beyond) == 1.0
-    assert policy.sigmoid(-beyond) == policy.sigmoid(-700.0) >= sys.float_info.min
+    assert sigmoid(beyond) == 1.0
+    assert sigmoid(-beyond) == sigmoid(-700.0) >= sys.float_info.min
 
 
 @given(st.floats(-800.0, 800.0))
 def test_sigmoids_of_a_number_and_its_negative_sum_to_one(logit):
-    assert abs(policy.sigmoid(logit) + policy.sigmoid(-logit) - 1.0) <= ULP
+    assert abs(sigmoid(logit) + sigmoid(-logit) - 1.0) <= ULP
 
 
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False))
 def test_sigmoid_never_falls_by_more_than_its_error(first, second):
     low, high = sorted((first, second))
-    assert 0.0 < policy.sigmoid(low) <= policy.sigmoid(high) * (1.0 + 2e-15)
-    assert policy.sigmoid(high) <= 1.0
+    assert 0.0 < sigmoid(low) <= sigmoid(high) * (1.0 + 2e-15)
+    assert sigmoid(high) <= 1.0
 
 
 # ---- initial weights --------------------------------------------------------------------------------------------
@@ -239,7 +241,7 @@ def test_sparse_forward_agrees_with_dense_on_a_recorded_game(recorded, initial):
 def test_the_sparse_gradient_agrees_with_dense_on_a_recorded_game(recorded, initial):
     dense = recorded.observations.toarray().astype(np.float64)
     steps = len(dense)
-    advantages = policy.standardised(policy.discounted_returns(recorded.rewards.tolist(), 0.99))
+    advantages = standardise(policy.discounted_returns(recorded.rewards.tolist(), 0.99))
     by_logit = (recorded.ups - recorded.probabilities) * advantages
     by_hidden = np.outer(by_logit, initial["W2"].astype(np.float64)) * (recorded.hidden > 0.0)
     expected = {"W1": dense.T @ by_hidden, "W2": by_logit @ recorded.hidden}
@@ -281,7 +283,7 @@ def test_returns_by_hand():
 @given(st.lists(st.floats(-1.0, 1.0), min_size=2, max_size=200))
 def test_standardised_values_have_mean_0_and_deviation_1(values):
     assume(max(values) - min(values) > 1e-6)
-    standardised = policy.standardised(values)
+    standardised = standardise(values)
     assert standardised.dtype == np.float64
     # Subtracting the mean loses what the spread is smaller than the values.
     tolerance = 1e-14 / (max(values) - min(values))
@@ -294,12 +296,12 @@ def test_standardised_values_have_mean_0_and_deviation_1(values):
 def test_values_that_do_not_vary_give_zeros_without_a_warning(values):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert policy.standardised(values).tolist() == [0.0] * len(values)
+        assert standardise(values).tolist() == [0.0] * len(values)
 
 
 @given(st.floats(-1.0, 1.0), st.integers(1, 200))
 def test_equal_values_give_zeros_whatever_they_are(value, count):
-    assert policy.standardised([value] * count).tolist() == [0.0] * count
+    assert standardise([value] * count).tolist() == [0.0] * count
 
 
 # ---- RMSProp ----------------------------------------------------------------------------------------------------
@@ -365,4 +367,4 @@ def test_the_largest_step_is_reached_by_a_first_large_gradient(decay_rate):
 
 def test_zeros_have_the_names_shapes_and_dtypes_of_their_model():
     model = {"W1": np.ones((3, 2), np.float32), "W2": np.ones(2, np.float64)}
-    assert digest(policy.zeros_like(model)) == digest({"W1": np.zeros((3, 2), np.float32), "W2": np.zeros(2)})
+    assert digest(zeros_like(model)) == digest({"W1": np.zeros((3, 2), np.float32), "W2": np.zeros(2)})

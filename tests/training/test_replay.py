@@ -30,15 +30,16 @@ from small_runs import Diary
 
 import policy
 import replay
+from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.digests import fingerprint
-from bitexact.storage import state as states
 from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
-from policy import Arrays
 from pong import rollout
 from pong.game import Pong
 from pong.rollout import RolloutRecord, Trajectory
+from training import initial_state
+from training.run_config import opening
 
 pytest_plugins = ["real_runs"]
 
@@ -125,7 +126,7 @@ def test_a_run_that_was_killed_and_resumed_agrees_with_its_ledger(resumed):
 def test_a_run_in_progress_is_only_read(run):
     shortened(run, 3)
     settings = dataclasses.replace(real_settings(run), resume=True)
-    with open_for_writing(settings, Diary().note):
+    with open_for_writing(opening(settings), Diary().note):
         for name in ("metrics.jsonl", "rollouts.jsonl", "events.jsonl"):
             with (run / name).open("a") as file:
                 file.write('{"update": 4, "ind')
@@ -241,7 +242,7 @@ def test_a_changed_seed_is_found_although_the_initial_digest_agrees_with_it(run)
     alter_config(run, seed=1)
     path = run / "config.json"
     config = json.loads(path.read_text())
-    config["initial_digest"] = states.initial(real_settings(run, seed=1)).digest()
+    config["initial_digest"] = initial_state.from_seed(real_settings(run, seed=1)).digest()
     path.write_text(json.dumps(config))
     assert_differs(run, "--update=1", names=["update 1 differs", "rollout 0, in its actions"])
 

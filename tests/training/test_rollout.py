@@ -13,10 +13,10 @@ import pytest
 import xxhash
 
 import policy
+from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.digests import digest, fingerprint
 from bitexact.determinism.streams import Purpose, Stream
 from invariants import PropertyFailed
-from policy import Arrays
 from pong import game, rollout
 from pong.game import Pong
 from pong.rollout import RolloutRecord, Trajectory

@@ -17,7 +17,10 @@ from bitexact.cli import exits
 from bitexact.cli.exits import BadInput
 from bitexact.cluster import ray_cluster
 from bitexact.determinism import versions
-from bitexact.storage import run_directory, state
+from bitexact.storage import config
+from bitexact.storage.run_directory import open_for_writing
+from training import initial_state
+from training.run_config import opening
 from training.settings import DECIDE_THE_RESULT, Settings, from_command_line, of_preset
 
 # flag: its field, a value as it is typed, and what it then is
@@ -31,18 +34,18 @@ FLAGS = {
     "--discount": ("discount", "0.9", 0.9),
     "--decay-rate": ("decay_rate", "0.5", 0.5),
     "--hidden-units": ("hidden_units", "16", 16),
-    "--preset": ("preset", "classic", "classic"),
+    "--preset": ("preset", "reinforce", "reinforce"),
     "--learning-rate-end": ("learning_rate_end", "1e-5", 1e-5),
-    "--entropy-bonus": ("entropy_bonus", "0.02", 0.02),
-    "--entropy-bonus-end": ("entropy_bonus_end", "0", 0.0),
+    "--entropy-coef": ("entropy_coef", "0.02", 0.02),
+    "--entropy-coef-end": ("entropy_coef_end", "0", 0.0),
     "--temperature-end": ("temperature_end", "0.5", 0.5),
-    "--decline-updates": ("decline_updates", "120", 120),
-    "--passes": ("passes", "3", 3),
-    "--minibatch": ("minibatch", "2048", 2048),
+    "--anneal-updates": ("anneal_updates", "120", 120),
+    "--epochs": ("epochs", "3", 3),
+    "--minibatch-size": ("minibatch_size", "2048", 2048),
     "--clip": ("clip", "0.1", 0.1),
-    "--trace-decay": ("trace_decay", "0.9", 0.9),
-    "--value-weight": ("value_weight", "1", 1.0),
-    "--longest-gradient": ("longest_gradient", "1", 1.0),
+    "--gae-lambda": ("gae_lambda", "0.9", 0.9),
+    "--value-coef": ("value_coef", "1", 1.0),
+    "--max-grad-norm": ("max_grad_norm", "1", 1.0),
     "--init-weights": ("init_weights", "some/weights.npz", Path("some/weights.npz")),
     "--run-dir": ("run_dir", "some/where else", Path("some/where else")),
     "--checkpoint-every": ("checkpoint_every", "4", 4),
@@ -54,7 +57,7 @@ FLAGS = {
     "--address": ("address", "head:6379", "head:6379"),
     "--redis-address": ("address", "head:6379", "head:6379"),
 }
-PRESET_OF = {"decay_rate": "classic"}
+PRESET_OF = {"decay_rate": "reinforce"}
 SWITCHES = {"--resume", "--overwrite", "--tensorboard"}
 SMALL = {"batch_size": 2, "hidden_units": 2, "updates": 3}
 
@@ -91,7 +94,7 @@ def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def run_dir(tmp_path: Path) -> Path:
     """A run that was begun, with a ledger and a checkpoint by name."""
     directory = tmp_path / "run"
-    with run_directory.open_for_writing(Settings(run_dir=directory, **SMALL), lambda _: None):
+    with open_for_writing(opening(Settings(run_dir=directory, **SMALL)), lambda _: None):
         (directory / "metrics.jsonl").write_text('{"update": 1, "weights_digest": "00"}\n')
         (directory / "checkpoints").mkdir()
         (directory / "checkpoints" / "update-00000001.npz").write_bytes(b"weights")
@@ -142,7 +145,7 @@ def test_every_setting_has_a_flag():
 @pytest.mark.parametrize("flag", FLAGS)
 def test_a_value_follows_its_flag_or_an_equals_sign(flag):
     name, typed, value = FLAGS[flag]
-    preset = PRESET_OF.get(name, "proximal")
+    preset = PRESET_OF.get(name, "ppo")
     joined = from_command_line([f"--preset={preset}", f"{flag}={typed}"])
     assert getattr(joined, name) == value
     assert joined == from_command_line([f"--preset={preset}", flag, typed])
@@ -158,8 +161,8 @@ def test_the_old_name_of_the_address_works_and_says_what_replaced_it(capsys):
 def test_the_default_run_directory_is_named_after_the_settings_that_decide_the_result():
     changes = {name: value for name, _, value in FLAGS.values() if name in DECIDE_THE_RESULT}
     assert changes.keys() == set(DECIDE_THE_RESULT)
-    presets = {name: PRESET_OF.get(name, "proximal") for name in changes}
-    of_presets = {of_preset("classic").directory}
+    presets = {name: PRESET_OF.get(name, "ppo") for name in changes}
+    of_presets = {of_preset("reinforce").directory}
     one_changed = {
         of_preset(presets[name], **{name: value}).directory for name, value in changes.items() if name != "preset"
     }
@@ -194,7 +197,7 @@ def test_a_resumed_run_takes_what_is_left_out_from_its_config(tmp_path):
         run_dir=tmp_path / "run",
     )
     (tmp_path / "run").mkdir()
-    run_directory.write_config(given, state.initial(given))
+    config.write(given.directory, {"settings": given.lasting()}, initial_state.from_seed(given).digest())
     assert from_command_line(["--resume", f"--run-dir={tmp_path / 'run'}"]) == dataclasses.replace(given, resume=True)
 
 
@@ -217,7 +220,7 @@ def test_what_does_not_decide_the_result_may_change_at_a_resume(run_dir, argumen
 
 def test_what_changed_at_a_resume_is_recorded(run_dir):
     settings = from_command_line(["--resume", f"--run-dir={run_dir}", "--updates=9"])
-    with run_directory.open_for_writing(settings, lambda _: None):
+    with open_for_writing(opening(settings), lambda _: None):
         pass
     assert from_command_line(["--resume", f"--run-dir={run_dir}"]).updates == 9
 
@@ -253,16 +256,16 @@ BAD_VALUES = {
     "--actors": ["0", "-2", "two", "1e3"],
     "--learning-rate": ["0", "-0.1", "nan", "inf", "-inf", "1e-400", "1e-50", "1e39", "fast"],
     "--learning-rate-end": ["0", "nan", "1e-50", "1.1", "x"],
-    "--entropy-bonus": ["-0.1", "nan", "inf", "1e39", "x"],
-    "--entropy-bonus-end": ["-0.1", "nan", "inf", "1e39", "x"],
+    "--entropy-coef": ["-0.1", "nan", "inf", "1e39", "x"],
+    "--entropy-coef-end": ["-0.1", "nan", "inf", "1e39", "x"],
     "--temperature-end": ["0", "-0.5", "nan", "inf", "1e-300", "1e39", "cold"],
-    "--decline-updates": ["0", "-1", "1.5", "x"],
-    "--passes": ["0", "-1", "1.5", "x"],
-    "--minibatch": ["0", "-1", "1.5", "x"],
+    "--anneal-updates": ["0", "-1", "1.5", "x"],
+    "--epochs": ["0", "-1", "1.5", "x"],
+    "--minibatch-size": ["0", "-1", "1.5", "x"],
     "--clip": ["0", "-0.1", "nan", "inf", "x"],
-    "--trace-decay": ["-0.1", "1.1", "nan", "x"],
-    "--value-weight": ["-0.1", "nan", "inf", "1e39", "x"],
-    "--longest-gradient": ["0", "-1", "nan", "inf", "x"],
+    "--gae-lambda": ["-0.1", "1.1", "nan", "x"],
+    "--value-coef": ["-0.1", "nan", "inf", "1e39", "x"],
+    "--max-grad-norm": ["0", "-1", "nan", "inf", "x"],
     "--discount": ["nan", "-0.1", "1.1", "inf", "x"],
     "--decay-rate": ["nan", "-0.1", "1", "inf", "x"],
     "--hidden-units": ["0", "-1", "0.5", "x", "1000000000"],
@@ -330,7 +333,7 @@ def test_a_directory_that_holds_a_run_is_kept(run_dir, ends):
 
 def test_a_run_that_is_being_written_is_left_alone(run_dir, ends):
     settings = from_command_line(["--resume", f"--run-dir={run_dir}"])
-    with run_directory.open_for_writing(settings, lambda _: None):
+    with open_for_writing(opening(settings), lambda _: None):
         untouched = contents(run_dir)
         for how in ("--resume", "--overwrite"):
             assert_refused(ends(f"--run-dir={run_dir}", how), str(run_dir), "driver process")
@@ -415,7 +418,7 @@ def test_a_host_without_an_address_is_named(ends):
 def test_the_recorded_address_is_tried_too(tmp_path, ends):
     address = f"127.0.0.1:{closed_port()}"
     settings = Settings(run_dir=tmp_path / "run", address=address, **SMALL)
-    with run_directory.open_for_writing(settings, lambda _: None):
+    with open_for_writing(opening(settings), lambda _: None):
         pass
     assert_refused(ends("--resume", f"--run-dir={tmp_path / 'run'}"), address)
 

@@ -18,10 +18,10 @@ import pytest
 import yaml
 from containers import Containers, why_not
 
-from bitexact.storage import state
+from bitexact.storage.state import State
 from pong import rollout
 from pong.game import Pong
-from training import learning, settings
+from training import initial_state, learning, settings
 from training.settings import Settings
 from workload import container_faults
 from workload.container_faults import ContainerFault
@@ -226,7 +226,7 @@ def driver_settings() -> Settings:
 
 def digests_without_ray(chosen: Settings, updates: int) -> dict[int, str]:
     """The digest after each update, by the same pure functions, in processes that know nothing of each other."""
-    now = state.initial(chosen)
+    now = initial_state.from_seed(chosen)
     digests = {}
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
         for _ in range(updates):
@@ -238,7 +238,7 @@ def digests_without_ray(chosen: Settings, updates: int) -> dict[int, str]:
     return digests
 
 
-def _play(chosen: Settings, now: state.State, index: int) -> tuple[Any, rollout.RolloutRecord]:
+def _play(chosen: Settings, now: State, index: int) -> tuple[Any, rollout.RolloutRecord]:
     return learning.new_batch(chosen, now).play(_game(), index)
 
 

@@ -19,8 +19,8 @@ from bitexact.cli.exits import BadInput, Differs
 from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.ledger import METRICS, Ledger
 from bitexact.storage.run_directory import CHECKPOINTS
-from bitexact.storage.state import initial
-from training.settings import Settings, read_config
+from training.initial_state import from_seed
+from training.settings import Settings, read_settings
 from workload import faults
 from workload.fault_accounts import Accounts
 from workload.fault_schedule import MOST_NODES, NODE_ADDITIONS, NODES_AT_FIRST, ROLLOUT_TIMEOUT_S, Kind, draw
@@ -130,7 +130,7 @@ def run(golden_run: FinishedRun, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def reference(golden_run: FinishedRun) -> dict[int, faults.Entry]:
-    return faults.compute_without_faults(Settings(**read_config(golden_run.directory)["settings"]))
+    return faults.compute_without_faults(read_settings(golden_run.directory))
 
 
 def test_a_run_of_the_driver_is_as_without_faults(run: Path, reference: dict[int, faults.Entry]) -> None:
@@ -166,13 +166,13 @@ def test_a_ledger_that_is_not_as_without_faults_is_refused(
 
 
 def _training(run: Path) -> Training:
-    return Training(Settings(**read_config(run)["settings"], run_dir=run))
+    return Training(dataclasses.replace(read_settings(run), run_dir=run))
 
 
 @pytest.mark.parametrize("cuts", [True, False])
 def test_a_torn_checkpoint_is_not_used(run: Path, cuts: bool) -> None:
     training, checkpoints = _training(run), Checkpoints(run / CHECKPOINTS)
-    like = initial(Settings(**read_config(run)["settings"]))
+    like = from_seed(read_settings(run))
     assert checkpoints.updates() == [1, 2]
     training.tear_checkpoint(rank=1, at=0.5, cuts=cuts)
     complaints: list[str] = []
@@ -223,7 +223,7 @@ def test_what_an_interval_takes_too_long_is_charged_to_its_faults() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("preset", ["classic", "proximal"])
+@pytest.mark.parametrize("preset", ["reinforce", "ppo"])
 def test_training_under_faults_ends_in_the_digest_without_them(tmp_path: Path, preset: str) -> None:
     arguments = ["--faults=32", "--seed=1", "--updates=20", f"--preset={preset}", f"--run-dir={tmp_path / 'runs'}"]
     done = finished(*arguments, program=FAULTS, limit_s=patience(360.0))

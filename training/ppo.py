@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
+from bitexact.determinism.arrays import Arrays, add_prefix, strip_prefix, zeros_like
+from bitexact.determinism.exact_math import dot, sigmoids, standardise
 from bitexact.determinism.streams import Purpose, Stream
-from policy import Arrays, named, sigmoids, standardised, unnamed, zeros_like
 
 ADAM_MEAN_DECAY, ADAM_SQUARE_DECAY, ADAM_EPSILON = 0.9, 0.999, 1e-5
 
@@ -63,7 +64,7 @@ class Steps:
             observations=sparse.csr_array((signs, indices, ends), shape=(len(ends) - 1, inputs)),
             ups=np.concatenate([game.actions for game in games]),
             probabilities=np.concatenate([game.probabilities for game in games]),
-            advantages=standardised(np.concatenate([game.advantages for game in games]).tolist()),
+            advantages=standardise(np.concatenate([game.advantages for game in games]).tolist()),
             worth=np.concatenate([game.worth for game in games]),
         )
 
@@ -95,13 +96,13 @@ def inputs_in_use(steps: Steps, adam: "Adam") -> np.ndarray:
     return in_use.nonzero()[0]
 
 
-def narrowed(arrays: Arrays, inputs: np.ndarray) -> Arrays:
+def gather_rows(arrays: Arrays, inputs: np.ndarray) -> Arrays:
     """The same arrays, "W1" with the rows of some inputs alone."""
     return arrays | {"W1": arrays["W1"][inputs]}
 
 
-def widened(arrays: Arrays, inputs: np.ndarray, whole: Arrays) -> Arrays:
-    """The reverse of `narrowed`: the other rows of "W1" are those of `whole`."""
+def scatter_rows(arrays: Arrays, inputs: np.ndarray, whole: Arrays) -> Arrays:
+    """`gather_rows` undone: the other rows of "W1" are those of `whole`."""
     w1 = whole["W1"].copy()
     w1[inputs] = arrays["W1"]
     return arrays | {"W1": w1}
@@ -117,11 +118,11 @@ def minibatches(count: int, size: int, seed: int, update: int, number: int) -> l
 
 
 def advantages(
-    rewards: Sequence[float], values: Sequence[float], discount: float, trace_decay: float
+    rewards: Sequence[float], values: Sequence[float], discount: float, gae_lambda: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """How much better each step went than expected, and what its state was worth: float64 [T] each.
 
-    delta_t = r_t + discount v_{t+1} - v_t;  A_t = delta_t + discount trace_decay A_{t+1};  worth_t = A_t + v_t.
+    delta_t = r_t + discount v_{t+1} - v_t;  A_t = delta_t + discount gae_lambda A_{t+1};  worth_t = A_t + v_t.
     A point ends what came before it: after one, and at the game's end, v and A are zero.
     """
     result = [0.0] * len(rewards)
@@ -130,7 +131,7 @@ def advantages(
         if rewards[t] != 0:
             next_value = next_advantage = 0.0
         delta = rewards[t] + discount * next_value - values[t]
-        next_advantage = result[t] = delta + discount * trace_decay * next_advantage
+        next_advantage = result[t] = delta + discount * gae_lambda * next_advantage
         next_value = values[t]
     found = np.array(result)
     return found, found + np.array(values)
@@ -149,15 +150,15 @@ class _Terms(NamedTuple):
 class Objective:
     """What a minibatch is to make larger: the mean over its steps of
 
-        min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A) + entropy_bonus H(p) - value_weight (v - worth)^2 / 2
+        min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A) + entropy_coef H(p) - value_coef (v - worth)^2 / 2
 
     with ratio = p_new(action) / p_old(action) and H the entropy of p_new.
     """
 
     steps: Steps
     clip: float
-    entropy_bonus: float
-    value_weight: float
+    entropy_coef: float
+    value_coef: float
 
     def gradient(self, weights: Arrays) -> Arrays:
         """Its gradient by the weights, to be climbed."""
@@ -171,7 +172,7 @@ class Objective:
     def excess(self, weights: Arrays, gradient: Arrays) -> float:
         """The largest error of the gradient's W1 against a float64 sum of the same terms, over its bound: at most 1.
 
-        The bound is that of `aggregation.Float64Sum`.
+        The bound is that of `tree_sum.Float64Sum`.
         """
         by_hidden = self._terms(weights).by_hidden.astype(np.float64)
         transposed = self.steps.observations.T.astype(np.float64)
@@ -187,8 +188,8 @@ class Objective:
         ratio = np.where(ups, p, 1.0 - p) / np.where(ups, steps.probabilities, 1.0 - steps.probabilities)
         is_clipped = np.where(gain > 0.0, ratio > 1.0 + self.clip, ratio < 1.0 - self.clip)
         by_ratio = np.where(is_clipped, 0.0, gain * ratio * (ups - p))
-        by_logit = by_ratio - self.entropy_bonus * logits * p * (1.0 - p)
-        by_value = self.value_weight * (steps.worth - values)
+        by_logit = by_ratio - self.entropy_coef * logits * p * (1.0 - p)
+        by_value = self.value_coef * (steps.worth - values)
         columns = np.stack([by_logit, by_value])[:, :, None] / len(steps)  # the mean's derivatives, [2, M, 1]
         of_logit, of_value = columns.astype(np.float32)
         by_hidden = of_logit * weights["W2"] + of_value * weights["V"]
@@ -196,18 +197,7 @@ class Objective:
         return _Terms(hidden, of_logit, of_value, by_hidden)
 
 
-def dot(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """Each row's product with a vector, summed in order: float64 [M]."""
-    return np.add.accumulate(np.multiply(rows, vector, dtype=np.float64), axis=1)[:, -1]
-
-
-def norm(gradient: Arrays) -> float:
-    """Its Euclidean length, summed in a fixed order."""
-    rows = [np.add.reduce(np.atleast_2d(g) * np.atleast_2d(g), axis=0) for _, g in sorted(gradient.items())]
-    return math.sqrt(math.fsum(np.concatenate(rows).tolist()))
-
-
-def limited(gradient: Arrays, length: float, longest: float) -> Arrays:
+def clip_by_global_norm(gradient: Arrays, length: float, longest: float) -> Arrays:
     """A gradient of a length, shortened where it is longer than it may be."""
     if length <= longest:
         return gradient
@@ -230,20 +220,20 @@ class Adam:
 
     def arrays(self) -> Arrays:
         """Its state, for checkpoints and digests."""
-        return named("mean_", self.mean) | named("square_", self.square) | {"powers": self.powers}
+        return add_prefix("mean_", self.mean) | add_prefix("square_", self.square) | {"powers": self.powers}
 
     @classmethod
     def of(cls, arrays: Arrays) -> "Adam":
         """The reverse of `arrays`."""
-        return cls(unnamed("mean_", arrays), unnamed("square_", arrays), arrays["powers"])
+        return cls(strip_prefix("mean_", arrays), strip_prefix("square_", arrays), arrays["powers"])
 
     def narrowed(self, inputs: np.ndarray) -> "Adam":
         """The same, of some inputs alone."""
-        return Adam(narrowed(self.mean, inputs), narrowed(self.square, inputs), self.powers)
+        return Adam(gather_rows(self.mean, inputs), gather_rows(self.square, inputs), self.powers)
 
     def widened(self, inputs: np.ndarray, whole: "Adam") -> "Adam":
         """The reverse, the other inputs' as they were."""
-        mean, square = widened(self.mean, inputs, whole.mean), widened(self.square, inputs, whole.square)
+        mean, square = scatter_rows(self.mean, inputs, whole.mean), scatter_rows(self.square, inputs, whole.square)
         return Adam(mean, square, self.powers)
 
     def step(self, weights: Arrays, gradient: Arrays, learning_rate: float) -> tuple[Arrays, "Adam"]:
@@ -270,13 +260,13 @@ def largest_adam_step(learning_rate: float) -> float:
     return learning_rate * (1.0 - b1) / math.sqrt((1.0 - b2) * (1.0 - b1 * b1 / b2))
 
 
-def scheduled(first: float, last: float, over_updates: int, update: int) -> float:
+def linear_schedule(first: float, last: float, over_updates: int, update: int) -> float:
     """A setting that goes from `first`, at update 1, to `last`, after `over_updates`, in a straight line, and stays."""
     done = min(update - 1, over_updates) / over_updates if over_updates else 1.0
     return first + (last - first) * done
 
 
-def cooled(weights: Arrays, cooling: float) -> Arrays:
+def scale_logits(weights: Arrays, cooling: float) -> Arrays:
     """The same policy at a lower temperature: its logits `cooling` times as large, its actions less random."""
     return weights | {"W2": weights["W2"] * np.float32(cooling)}
 

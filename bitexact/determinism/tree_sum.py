@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from policy import Arrays
+from bitexact.determinism.arrays import Arrays
 
 Value = Any  # a gradient, or what stands for one
 

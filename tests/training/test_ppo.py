@@ -1,4 +1,4 @@
-"""The proximal preset's parts against written-out formulas: objective, advantages, Adam, minibatches, schedules."""
+"""The ppo preset's parts against written-out formulas: objective, advantages, Adam, minibatches, schedules."""
 
 import dataclasses
 import math
@@ -11,12 +11,12 @@ from scipy import sparse
 
 import policy
 from bitexact.cli.exits import PropertyFailed
-from bitexact.storage import state
-from policy import Arrays
+from bitexact.determinism.arrays import Arrays
+from bitexact.determinism.exact_math import dot, norm, sigmoids
 from pong import rollout
 from pong.game import CELL_SIDES, PIXELS, SEEN, SIDE, Pong
-from training import learning, proximal
-from training.proximal import Adam, GameSteps, Objective, Steps
+from training import initial_state, learning, ppo
+from training.ppo import Adam, GameSteps, Objective, Steps, gather_rows, scatter_rows
 from training.settings import of_preset
 
 INPUTS, HIDDEN, STEPS = 12, 5, 40
@@ -50,9 +50,9 @@ def some_steps_without(inputs: list[int], seed: int) -> Steps:
 
 def learned(weights: Arrays, adam: Adam, steps: Steps) -> tuple[Arrays, Adam]:
     """A few small steps."""
-    for part in proximal.minibatches(STEPS, 10, 0, 1, 0):
+    for part in ppo.minibatches(STEPS, 10, 0, 1, 0):
         gradient = Objective(steps.chosen(part), CLIP, BONUS, VALUE_WEIGHT).gradient(weights)
-        limited = proximal.limited(gradient, proximal.norm(gradient), 0.5)
+        limited = ppo.clip_by_global_norm(gradient, norm(gradient), 0.5)
         weights, adam = adam.step(weights, limited, 0.01)
     return weights, adam
 
@@ -61,16 +61,16 @@ def test_inputs_that_were_never_seen_are_left_out_without_a_trace():
     weights, adam = some_weights(), Adam.initial(some_weights())
     for seed, unseen in enumerate(([2, 5, 11], [2, 5], [2, 7, 8])):  # 5 comes later, and 7 and 8 go again
         steps = some_steps_without(unseen, seed)
-        inputs = proximal.inputs_in_use(steps, adam)
+        inputs = ppo.inputs_in_use(steps, adam)
         assert not {2, *([5] if 5 in unseen else [])} & set(inputs.tolist())
-        narrow = learned(proximal.narrowed(weights, inputs), adam.narrowed(inputs), steps.narrowed(inputs))
+        narrow = learned(gather_rows(weights, inputs), adam.narrowed(inputs), steps.narrowed(inputs))
         whole = learned(weights, adam, steps)
-        weights, adam = proximal.widened(narrow[0], inputs, weights), narrow[1].widened(inputs, adam)
+        weights, adam = scatter_rows(narrow[0], inputs, weights), narrow[1].widened(inputs, adam)
         for name, array in (whole[0] | whole[1].arrays()).items():
             np.testing.assert_array_equal((weights | adam.arrays())[name], array, name)
 
 
-def objective(weights: Arrays, steps: Steps, clip: float, bonus: float, value_weight: float) -> float:
+def objective(weights: Arrays, steps: Steps, clip: float, bonus: float, value_coef: float) -> float:
     """The objective as the papers write it: dense, float64, with exponential and logarithm."""
     w1, w2, v = (weights[name].astype(np.float64) for name in ("W1", "W2", "V"))
     hidden = np.maximum(steps.observations.toarray().astype(np.float64) @ w1, 0.0)
@@ -80,16 +80,16 @@ def objective(weights: Arrays, steps: Steps, clip: float, bonus: float, value_we
     surrogate = np.minimum(ratio * gain, np.clip(ratio, 1 - clip, 1 + clip) * gain)
     entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p))
     error = (hidden @ v - steps.worth) ** 2 / 2
-    return float(np.mean(surrogate + bonus * entropy - value_weight * error))
+    return float(np.mean(surrogate + bonus * entropy - value_coef * error))
 
 
 @pytest.mark.parametrize(
-    ("clip", "bonus", "value_weight"),
+    ("clip", "bonus", "value_coef"),
     [(CLIP, 0.0, 0.0), (1e9, 0.0, 0.0), (CLIP, BONUS, 0.0), (CLIP, 0.0, VALUE_WEIGHT), (CLIP, BONUS, VALUE_WEIGHT)],
 )
-def test_the_gradient_is_that_of_the_objective(clip, bonus, value_weight):
+def test_the_gradient_is_that_of_the_objective(clip, bonus, value_coef):
     weights, steps, width = some_weights(), some_steps(), 1e-6
-    found = Objective(steps, clip, bonus, value_weight).gradient(weights)
+    found = Objective(steps, clip, bonus, value_coef).gradient(weights)
     for name, array in weights.items():
         expected = np.zeros(array.shape)
         for place in np.ndindex(array.shape):
@@ -97,7 +97,7 @@ def test_the_gradient_is_that_of_the_objective(clip, bonus, value_weight):
             for shift in (width, -width):
                 shifted = {key: value.astype(np.float64) for key, value in weights.items()}
                 shifted[name][place] += shift
-                sides.append(objective(shifted, steps, clip, bonus, value_weight))
+                sides.append(objective(shifted, steps, clip, bonus, value_coef))
             expected[place] = (sides[0] - sides[1]) / (2 * width)
         np.testing.assert_allclose(found[name], expected, rtol=2e-4, atol=2e-6, err_msg=name)
 
@@ -126,14 +126,14 @@ def test_advantages_are_the_sums_written_out():
     expected = [
         sum((discount * decay) ** (k - t) * deltas[k] for k in range(t, ends[t] + 1)) for t in range(len(rewards))
     ]
-    found, worth = proximal.advantages(rewards, values, discount, decay)
+    found, worth = ppo.advantages(rewards, values, discount, decay)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     np.testing.assert_allclose(worth, np.array(expected) + values, rtol=1e-12)
 
 
 def test_with_full_trust_in_rewards_worth_is_the_discounted_return():
     rewards = [0, 0, 1, 0, -1, 0]
-    _, worth = proximal.advantages(rewards, [0.3, 0.1, -0.2, 0.9, 0.5, -0.6], 0.99, 1.0)
+    _, worth = ppo.advantages(rewards, [0.3, 0.1, -0.2, 0.9, 0.5, -0.6], 0.99, 1.0)
     np.testing.assert_allclose(worth, policy.discounted_returns(rewards, 0.99), atol=1e-12)
 
 
@@ -163,7 +163,7 @@ def test_adams_state_comes_back_from_its_arrays():
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40), st.floats(1e-6, 1.0))
 def test_no_weight_moves_further_than_the_largest_step(gradients, rate):
     weights = {"W2": np.zeros(1, np.float32)}
-    adam, bound = Adam.initial(weights), proximal.largest_adam_step(rate)
+    adam, bound = Adam.initial(weights), ppo.largest_adam_step(rate)
     for g in gradients:
         moved, adam = adam.step(weights, {"W2": np.float32([g])}, rate)
         assert abs(moved["W2"][0]) <= bound * 1.0001
@@ -175,7 +175,7 @@ def test_the_bound_is_not_far_from_what_can_happen():
     adam, moved = Adam.initial(weights), weights
     for g in [0.0] * 5000 + [1e3, 1e3, 1e3]:
         moved, adam = adam.step(weights, {"W2": np.float32([g])}, 1.0)
-    assert moved["W2"][0] > 0.5 * proximal.largest_adam_step(1.0)
+    assert moved["W2"][0] > 0.5 * ppo.largest_adam_step(1.0)
 
 
 # ---- minibatches, lengths, schedules ----------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_the_bound_is_not_far_from_what_can_happen():
 
 @given(st.integers(1, 3000), st.integers(1, 500), st.integers(0, 3))
 def test_minibatches_hold_each_step_once(count, size, number):
-    parts = proximal.minibatches(count, size, seed=3, update=5, number=number)
+    parts = ppo.minibatches(count, size, seed=3, update=5, number=number)
     assert sorted(np.concatenate(parts).tolist()) == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert len(parts) == max(1, round(count / size))
@@ -191,28 +191,30 @@ def test_minibatches_hold_each_step_once(count, size, number):
 
 def test_each_pass_update_and_seed_has_an_order_of_its_own():
     names = [(3, 5, 0), (3, 5, 1), (3, 6, 0), (4, 5, 0)]
-    orders = {tuple(np.concatenate(proximal.minibatches(1000, 100, *name)).tolist()) for name in names}
+    orders = {tuple(np.concatenate(ppo.minibatches(1000, 100, *name)).tolist()) for name in names}
     assert len(orders) == len(names)
-    first = proximal.minibatches(1000, 100, *names[0])
-    assert all((a == b).all() for a, b in zip(first, proximal.minibatches(1000, 100, *names[0]), strict=True))
+    first = ppo.minibatches(1000, 100, *names[0])
+    assert all((a == b).all() for a, b in zip(first, ppo.minibatches(1000, 100, *names[0]), strict=True))
 
 
 def test_a_gradient_is_shortened_to_a_length_and_no_further():
     gradient = {"W1": np.float32([[3.0, 0.0], [0.0, 4.0]]), "W2": np.float32([12.0])}
-    assert proximal.norm(gradient) == 13.0
-    assert proximal.norm(proximal.limited(gradient, 13.0, 0.5)) == pytest.approx(0.5, rel=1e-6)
-    assert proximal.limited(gradient, 13.0, 13.0) is gradient
+    assert norm(gradient) == 13.0
+    assert norm(ppo.clip_by_global_norm(gradient, 13.0, 0.5)) == pytest.approx(0.5, rel=1e-6)
+    assert ppo.clip_by_global_norm(gradient, 13.0, 13.0) is gradient
 
 
 @pytest.mark.parametrize(("update", "expected"), [(1, 1.0), (2, 0.9), (6, 0.5), (10, 0.1), (11, 0.0), (500, 0.0)])
 def test_a_schedule_is_a_straight_line_and_then_level(update, expected):
-    assert proximal.scheduled(1.0, 0.0, 10, update) == pytest.approx(expected)
+    assert ppo.linear_schedule(1.0, 0.0, 10, update) == pytest.approx(expected)
 
 
 def test_a_policy_cools_along_its_schedule_and_is_otherwise_the_same():
-    cooling = of_preset("proximal", batch_size=1, hidden_units=4, temperature_end=0.5, decline_updates=10)
+    cooling = of_preset("ppo", batch_size=1, hidden_units=4, temperature_end=0.5, anneal_updates=10)
     level = dataclasses.replace(cooling, temperature_end=1.0)
-    cool, warm = (learning.update_alone(one, state.initial(one), Pong())[0].arrays() for one in (cooling, level))
+    cool, warm = (
+        learning.update_alone(one, initial_state.from_seed(one), Pong())[0].arrays() for one in (cooling, level)
+    )
     assert (cool.pop("W2") == warm.pop("W2") * np.float32(1.0 / 0.95)).all(), "a tenth of the way to 0.5"
     assert {name: array.tobytes() for name, array in cool.items()} == {
         name: array.tobytes() for name, array in warm.items()
@@ -224,21 +226,21 @@ def test_a_policy_cools_along_its_schedule_and_is_otherwise_the_same():
 
 def learning_fails() -> str:
     """The property that stops the first update of a small run."""
-    chosen = of_preset("proximal", batch_size=1, hidden_units=2, minibatch=500)
+    chosen = of_preset("ppo", batch_size=1, hidden_units=2, minibatch_size=500)
     with pytest.raises(PropertyFailed) as failed:
-        learning.update_alone(chosen, state.initial(chosen), Pong())
+        learning.update_alone(chosen, initial_state.from_seed(chosen), Pong())
     return str(failed.value)
 
 
 def test_a_pass_that_leaves_steps_out_is_caught(monkeypatch):
-    whole = proximal.minibatches
-    monkeypatch.setattr(proximal, "minibatches", lambda *name, **more: whole(*name, **more)[1:])
+    whole = ppo.minibatches
+    monkeypatch.setattr(ppo, "minibatches", lambda *name, **more: whole(*name, **more)[1:])
     assert "a pass uses each step once" in learning_fails()
 
 
 def test_a_pass_that_uses_steps_twice_is_caught(monkeypatch):
-    whole = proximal.minibatches
-    monkeypatch.setattr(proximal, "minibatches", lambda *name, **more: whole(*name, **more) + whole(*name, **more)[:1])
+    whole = ppo.minibatches
+    monkeypatch.setattr(ppo, "minibatches", lambda *name, **more: whole(*name, **more) + whole(*name, **more)[:1])
     assert "a pass uses each step once" in learning_fails()
 
 
@@ -273,7 +275,7 @@ def weights() -> Arrays:
 
 def test_a_game_travels_whole(weights):
     trajectory = rollout.play(Pong(), weights, 4, 1, 0)
-    game, record = rollout.play_steps(Pong(), weights, 4, 1, 0, discount=0.99, trace_decay=0.95)
+    game, record = rollout.play_steps(Pong(), weights, 4, 1, 0, discount=0.99, gae_lambda=0.95)
     steps = Steps.of([game, game], SEEN)
     assert record.steps == len(trajectory.ups) == len(steps) // 2
     both = sparse.vstack([trajectory.observations] * 2, format="csr")
@@ -286,10 +288,10 @@ def test_a_game_travels_whole(weights):
 
 def test_what_is_learned_from_is_what_was_played(weights):
     """The network over all steps at once has the bits that it had one step at a time: the first ratio is 1."""
-    game, _ = rollout.play_steps(Pong(), weights, 4, 1, 0, discount=0.99, trace_decay=0.95)
+    game, _ = rollout.play_steps(Pong(), weights, 4, 1, 0, discount=0.99, gae_lambda=0.95)
     steps = Steps.of([game], SEEN)
     hidden = np.maximum(steps.observations @ weights["W1"], 0.0)
-    assert (policy.sigmoids(proximal.dot(hidden, weights["W2"])) == steps.probabilities).all()
+    assert (sigmoids(dot(hidden, weights["W2"])) == steps.probabilities).all()
 
 
 def test_it_sees_what_changed_and_what_is_lit_at_every_scale():

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bitexact.determinism.aggregation import Float64Sum, TreeSum, sum_of
 from bitexact.determinism.digests import digest
+from bitexact.determinism.tree_sum import Float64Sum, TreeSum, sum_of
 
 Arrays = dict[str, np.ndarray]
 

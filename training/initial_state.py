@@ -1,0 +1,25 @@
+"""The state that a run begins with: weights from the seed, or given ones, and an optimizer that has seen nothing."""
+
+import numpy as np
+
+import policy
+from bitexact.determinism.arrays import Arrays, add_prefix, zeros_like
+from bitexact.storage.state import State
+from pong.game import PIXELS, SEEN
+from training.ppo import Adam
+from training.settings import REINFORCE, Settings
+
+
+def from_seed(settings: Settings) -> State:
+    """Update 0: random weights from the seed, nothing accumulated."""
+    if settings.preset == REINFORCE:
+        return from_weights(settings, policy.initial_weights(settings.seed, PIXELS, settings.hidden_units))
+    weights = policy.initial_weights(settings.seed, SEEN, settings.hidden_units)
+    return from_weights(settings, weights | {"V": np.zeros(settings.hidden_units, np.float32)})
+
+
+def from_weights(settings: Settings, weights: Arrays) -> State:
+    """Update 0 with given weights, nothing accumulated."""
+    if settings.preset == REINFORCE:
+        return State(0, weights, add_prefix("cache_", zeros_like(weights)))
+    return State(0, weights, Adam.initial(weights).arrays())
