@@ -36,15 +36,15 @@ docs: $(RUN_STAMP)
 	$(VENV)/bin/python -m bitexact.reporting.properties > docs/properties.md
 
 chaos: $(RUN_STAMP)
-	$(VENV)/bin/python workload/local_antithesis.py --minutes 10 $(ARGS)
+	$(VENV)/bin/python -m workload.local_antithesis --minutes 10 $(ARGS)
 
 bench: $(RUN_STAMP)
-	$(VENV)/bin/python benchmarks/run.py $(ARGS)
-	$(VENV)/bin/python benchmarks/page.py
+	$(VENV)/bin/python -m benchmarks.run $(ARGS)
+	$(VENV)/bin/python -m benchmarks.page
 
 soak: $(RUN_STAMP)
-	$(VENV)/bin/python benchmarks/run.py --only soak $(ARGS)
-	$(VENV)/bin/python benchmarks/page.py
+	$(VENV)/bin/python -m benchmarks.run --only soak $(ARGS)
+	$(VENV)/bin/python -m benchmarks.page
 
 clean:
 	rm -rf $(VENV)

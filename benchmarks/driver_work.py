@@ -1,7 +1,7 @@
 """What the driver does itself, apart from actors: the sum of a large batch, the bytes that come in, the first update.
 
-python benchmarks/run.py --only driver           300 recorded rollouts through the driver's parts, ledger, checkpoint
-python benchmarks/run.py --only start            from the command to the first update committed
+python -m benchmarks.run --only driver           300 recorded rollouts through the driver's parts, ledger, checkpoint
+python -m benchmarks.run --only start            from the command to the first update committed
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """What the properties cost: the time spent in `invariants` and in what is computed for them alone.
 
-    python benchmarks/run.py --only invariants
+    python -m benchmarks.run --only invariants
 
 Updates are computed in one process, without Ray, by the driver's own parts. The SDK chooses its output when it is
 imported, so there is a process for each: without local output, and with it.

@@ -1,7 +1,7 @@
 """Many actors on few CPUs: the real pool and driver's parts, with stand-ins that return recorded gradients.
 
-    python benchmarks/run.py --only many-actors
-    python benchmarks/run.py --only across-nodes
+    python -m benchmarks.run --only many-actors
+    python -m benchmarks.run --only across-nodes
 
 A stand-in waits as long as a recorded rollout took, and leaves its gradient on its node of a cluster on this machine:
 real raylets, so that what leaves a node is sent from one object store to another. Stand-ins are slots of a few

@@ -1,12 +1,11 @@
 """What docs/benchmarks.md shows of benchmarks/results.json: the table between its two marks, and the plots.
 
-    python benchmarks/page.py                           rewrites the table, draws docs/benchmarks-*.svg
-    python benchmarks/page.py --results=FILE --docs=FOLDER
+    python -m benchmarks.page                           rewrites the table, draws docs/benchmarks-*.svg
+    python -m benchmarks.page --results=FILE --docs=FOLDER
 
 What has not been measured is left out. Exit codes: 0 written, 2 bad input.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ mpl.use("svg")
 import tyro
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a program finds its folder's modules, not ours
 
 from benchmarks.figures import figure_text, load
 from benchmarks.run import MEASURES
@@ -45,10 +42,10 @@ class Arguments:
 
 def main(arguments: Sequence[str]) -> None:
     """Rewrite the table, draw each plot that there is a measure for."""
-    chosen = command_line.parse(Arguments, arguments, "python benchmarks/page.py")
+    chosen = command_line.parse(Arguments, arguments, "python -m benchmarks.page")
     results = load(chosen.results)
     if not results:
-        raise BadInput(f"{chosen.results} holds no measures: make them with python benchmarks/run.py.")
+        raise BadInput(f"{chosen.results} holds no measures: make them with python -m benchmarks.run.")
     _write_table(chosen.docs / "benchmarks.md", results)
     mpl.rcParams.update({"svg.hashsalt": "ray-pong", "axes.spines.top": False, "axes.spines.right": False})
     for name, draw in PLOTS.items():

@@ -1,6 +1,6 @@
 """A rollout against the emulator alone: same actions, same core, in turns, so that a noisy machine slows both.
 
-    python benchmarks/run.py --only rollout
+    python -m benchmarks.run --only rollout
 
 "The emulator alone" is 4 calls of `act` a step, with the actions that the rollout held, and nothing else.
 """

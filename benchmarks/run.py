@@ -1,9 +1,9 @@
 """Measure how fast the trainer is, and whether it stays so as batch and cluster grow. Docs: docs/benchmarks.md.
 
-    python benchmarks/run.py                            all but the soak; needs a machine that does nothing else
-    python benchmarks/run.py --only rollout published-example some of them; what was found before of the others stays
-    python benchmarks/run.py --only soak                1,000 updates (make soak)
-    python benchmarks/run.py --smallest --results=FILE  each at its smallest: shows that it works, measures nothing
+    python -m benchmarks.run                            all but the soak; needs a machine that does nothing else
+    python -m benchmarks.run --only rollout published-example some of them; what was found before of the others stays
+    python -m benchmarks.run --only soak                1,000 updates (make soak)
+    python -m benchmarks.run --smallest --results=FILE  each at its smallest: shows that it works, measures nothing
 
 Measures: rollout, invariants, driver, start, updates, reinforce, many-actors, across-nodes, soak. Each is a process of
 its own; its figures go into benchmarks/results.json, then one table of all is shown. Whether a goal is met does not
@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a program finds its folder's modules, not ours
 
 from benchmarks.figures import load, save, show
 from bitexact.cli import command_line, environment, exits
@@ -62,7 +60,7 @@ class Arguments:
 
 def main(arguments: Sequence[str]) -> None:
     """Measure, keep, show."""
-    chosen = command_line.parse(Arguments, arguments, "python benchmarks/run.py")
+    chosen = command_line.parse(Arguments, arguments, "python -m benchmarks.run")
     unknown = [name for name in chosen.only if name not in MEASURES]
     if unknown:
         raise BadInput(f"there is no measure {unknown[0]}: choose among {', '.join(MEASURES)}.")
@@ -94,8 +92,9 @@ def _measure(name: str, chosen: Arguments) -> None:
 
 def _measure_apart(name: str, chosen: Arguments) -> None:
     flags = [f"--only={name}", f"--results={chosen.results}", *(["--smallest"] if chosen.smallest else [])]
-    command = [sys.executable, __file__, *flags]
-    with subprocess.Popen(command, env={**os.environ, _PART: name}) as measure:
+    command = [sys.executable, "-m", "benchmarks.run", *flags]
+    own = {"PYTHONPATH": str(_ROOT), _PART: name}
+    with subprocess.Popen(command, env={**os.environ, **own}) as measure:
         try:
             measure.wait()
         except Interrupted:

@@ -1,8 +1,8 @@
 """Updates on Ray, as the driver makes them: how busy the actors are, what the driver does itself, what memory it takes.
 
-    python benchmarks/run.py --only updates                updates of 10 rollouts by 2 actors, both presets
-    python benchmarks/run.py --only published-example            an update against the published example's, in turns
-    python benchmarks/run.py --only soak                   memory over 1,000 updates of 2 rollouts (make soak)
+    python -m benchmarks.run --only updates                updates of 10 rollouts by 2 actors, both presets
+    python -m benchmarks.run --only published-example            an update against the published example's, in turns
+    python -m benchmarks.run --only soak                   memory over 1,000 updates of 2 rollouts (make soak)
 
 The loop is driver.py's, with a clock between its verbs. The actors are `PongEnv` that also keeps when it was busy; all
 processes of one machine share the clock.

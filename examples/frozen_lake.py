@@ -1,7 +1,7 @@
 """Another game on the same pool, ledger and properties: Gymnasium's FrozenLake, learned by evolution strategies.
 
-    python examples/frozen_lake.py runs/lake --updates 60       train; stopped or killed, the same line goes on
-    python examples/frozen_lake.py runs/lake --replay           recompute it all in this process, without Ray
+    python -m examples.frozen_lake runs/lake --updates 60       train; stopped or killed, the same line goes on
+    python -m examples.frozen_lake runs/lake --replay           recompute it all in this process, without Ray
 
 A walker is to cross 16 fields of slippery ice. Its table says how much it likes each of 4 moves on each field. A
 rollout tries the table with noise added and with the same noise taken away; the noise is worth the difference in wins
@@ -9,8 +9,6 @@ rollout tries the table with noise added and with the same noise taken away; the
 own here, and what is not, is explained in docs/your-own-loop.md. Exit codes: as those of driver.py.
 """
 
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,8 +18,6 @@ from typing import Annotated, Any
 import gymnasium
 import numpy as np
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a program finds its folder's modules, not ours
 
 from bitexact.cli import command_line, environment, exits
 from bitexact.cli.exits import BadInput, Differs
@@ -35,7 +31,6 @@ from bitexact.storage.ledger import Ledger
 from bitexact.storage.run_directory import CHECKPOINTS, PROPERTIES, locked
 from bitexact.storage.state import State
 
-_ROOT = Path(__file__).resolve().parent.parent
 FIELDS, MOVES = 16, 4
 BATCH, GAMES, RATE = 16, 20, 10.0
 Result = tuple[dict[str, np.ndarray], dict[str, Any]]  # what is learned from a rollout, and its line in the ledger
@@ -201,13 +196,12 @@ class Listener:
 
 def main(arguments: Sequence[str]) -> None:
     """Train or replay."""
-    chosen = command_line.parse(Arguments, arguments, "python examples/frozen_lake.py")
+    chosen = command_line.parse(Arguments, arguments, "python -m examples.frozen_lake")
     if chosen.replay:
         replay(chosen)
         return
     interrupts = Interrupts()
     interrupts.defer(exits.at_once)
-    os.environ["PYTHONPATH"] = str(_ROOT)  # for Ray's workers
     with locked(chosen.run), interrupts.blamed():
         environment.prepare_driver(chosen.run / PROPERTIES, embedded=True)
         train(chosen, interrupts)

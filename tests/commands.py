@@ -30,6 +30,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from pong.game import Pong
 from training import initial_state
 from training.learning import update_alone
@@ -47,7 +49,6 @@ PPO_SETTINGS |= {"clip": 0.2, "gae_lambda": 0.95, "value_coef": 0.5, "max_grad_n
 LIMIT_S = 120.0  # for any one thing that a test waits for
 _MARK = "RAY_PONG_TESTED_AS"
 _POLL_S = 0.02
-_LISTENING = "0A"
 
 
 class Digests(NamedTuple):
@@ -95,7 +96,7 @@ def until(holds: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
 
 def patience(seconds: float) -> float:
     """A limit that is meant for a machine with a CPU to spare, on this one as busy as it is and just was."""
-    last_minute, _, _, now, _ = Path("/proc/loadavg").read_text().split()
+    last_minute, _, _, now, _ = Path("/proc/loadavg").read_text().split()  # psutil gives the averages alone
     busy = max(float(last_minute), float(now.split("/")[0]))
     return seconds * max(1.0, busy / len(os.sched_getaffinity(0)))
 
@@ -162,19 +163,18 @@ class Command:
         """The command lines of all that belongs to it and lives, by process number."""
         found = {}
         for process in self.environments():
-            with suppress(OSError):
-                words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-                found[process] = b" ".join(words).decode().strip()
+            with suppress(psutil.Error):
+                found[process] = " ".join(psutil.Process(process).cmdline()).strip()
         return found
 
-    def environments(self) -> dict[int, list[str]]:
-        """The environments they were started with."""
+    def environments(self) -> dict[int, dict[str, str]]:
+        """The environments they were started with, by process number."""
         found = {}
-        for folder in Path("/proc").iterdir():
-            with suppress(OSError):  # it may end while it is looked at
-                variables = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
-                if folder.name.isdigit() and f"{_MARK}={self._mark}" in variables:
-                    found[int(folder.name)] = variables
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):  # it may end while it is looked at, or be another user's
+                variables = process.environ()
+                if variables.get(_MARK) == self._mark:
+                    found[process.pid] = variables
         return found
 
     def kill(self) -> None:
@@ -193,9 +193,11 @@ class Command:
 
 
 @contextmanager
-def running(*arguments: str, program: Path = DRIVER, **environment: str) -> Iterator[Command]:
-    """driver.py, or another program, with these arguments; nothing of it is left when the block ends."""
-    with command([sys.executable, str(program), *arguments], **environment) as started:
+def running(*arguments: str, program: Path | str = DRIVER, **environment: str) -> Iterator[Command]:
+    """driver.py, or another file or module, with these arguments; nothing of it is left when the block ends."""
+    is_module = isinstance(program, str)
+    words, own = (["-m", program], {"PYTHONPATH": str(ROOT)}) if is_module else ([str(program)], {})
+    with command([sys.executable, *words, *arguments], **own, **environment) as started:
         yield started
 
 
@@ -226,7 +228,7 @@ def commands_of(document: Path) -> list[str]:
 
 
 def finished(
-    *arguments: str, program: Path = DRIVER, limit_s: float = LIMIT_S, **environment: str
+    *arguments: str, program: Path | str = DRIVER, limit_s: float = LIMIT_S, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """The same, run to its end."""
     with running(*arguments, program=program, **environment) as started:
@@ -264,33 +266,14 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def listens_on(processes: Iterable[int]) -> set[tuple[str, int]]:
     """The addresses and ports on which processes listen for TCP connections, as the kernel has them."""
-    inodes = set()
-    for process in processes:
-        inodes |= {link.removeprefix("socket:[").removesuffix("]") for link in _open_files(process)}
     found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            _, local, _, state, *_, inode = line.split()[:10]
-            if state == _LISTENING and inode in inodes:
-                address, port = local.split(":")
-                found.add((_address(address), int(port, 16)))
+    for process in processes:
+        with suppress(psutil.Error):  # a process may end while it is looked at
+            for connection in psutil.Process(process).net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    address = ipaddress.ip_address(connection.laddr.ip)
+                    found.add((str(getattr(address, "ipv4_mapped", None) or address), connection.laddr.port))
     return found
-
-
-def _open_files(process: int) -> set[str]:
-    links = set()
-    with suppress(OSError):  # a process may end while it is looked at, a file be closed
-        for descriptor in Path(f"/proc/{process}/fd").iterdir():
-            with suppress(OSError):
-                links.add(str(descriptor.readlink()))
-    return links
-
-
-def _address(hexadecimal: str) -> str:
-    """An address as the kernel prints it: 32-bit words in the machine's byte order."""
-    packed = b"".join(int(hexadecimal[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(hexadecimal), 8))
-    address = ipaddress.ip_address(packed)
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 @contextmanager

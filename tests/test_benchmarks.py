@@ -20,13 +20,12 @@ from training import initial_state
 from training.learning import new_batch
 from training.settings import REINFORCE, of_preset
 
-RUN = ROOT / "benchmarks" / "run.py"
-PAGE = ROOT / "benchmarks" / "page.py"
+RUN, PAGE = "benchmarks.run", "benchmarks.page"
 ON_RAY = {"start", "updates", "published-example", "many-actors", "across-nodes", "soak"}
 
 
 def measured(folder: Path, *names: str) -> dict:
-    done = finished("--smallest", f"--results={folder}/results.json", "--only", *names, program=RUN, PYTHONPATH="")
+    done = finished("--smallest", f"--results={folder}/results.json", "--only", *names, program=RUN)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "results.json").read_text())
 

@@ -44,7 +44,7 @@ HOW = {
     "python track.py runs/a --tensorboard": README,
     "tensorboard --logdir runs": "test_tensorboard_reads_what_the_ledger_says",
     "python report.py runs/killed --html report.html": README,
-    "python workload/local_antithesis.py --seed 7 --minutes 3 --out runs/chaos": (
+    "python -m workload.local_antithesis --seed 7 --minutes 3 --out runs/chaos": (
         "test_a_planted_bug_fails_the_property_that_names_it"
     ),
     "snouty launch --launcher basic_test --config . --test-name ray-pong --duration 60 --recipients you@example.com": (
@@ -52,7 +52,7 @@ HOW = {
     ),
     "make bench": "test_a_measure_on_ray_gives_its_figures",
     "make soak": "test_a_measure_on_ray_gives_its_figures",
-    "python benchmarks/run.py --only rollout updates": "test_a_measure_on_ray_gives_its_figures",
+    "python -m benchmarks.run --only rollout updates": "test_a_measure_on_ray_gives_its_figures",
     "ray get-auth-token --generate": "not run: it would put a file into the home of who runs the tests",
     "export RAY_AUTH_MODE=token": JOINS,
     "ray start --head --port=6379 --num-cpus=0 --disable-usage-stats": JOINS,
@@ -68,16 +68,16 @@ HOW = {
     "python driver.py --updates=5 --run-dir=runs/here": README,
     "python compare.py runs/here runs/there": README,
     "python replay.py runs/there --all": README,
-    "python workload/faults.py": "test_training_under_faults_ends_in_the_digest_without_them",
-    "python workload/faults.py --faults=500 --seed=7": "test_training_under_faults_ends_in_the_digest_without_them",
-    "python workload/faults.py --faults=500 --minutes=30": (
+    "python -m workload.faults": "test_training_under_faults_ends_in_the_digest_without_them",
+    "python -m workload.faults --faults=500 --seed=7": "test_training_under_faults_ends_in_the_digest_without_them",
+    "python -m workload.faults --faults=500 --minutes=30": (
         "test_training_under_faults_ends_in_the_digest_without_them"
     ),
     "pytest -s tests/storage/test_crashes.py tests/storage/test_checkpoints.py tests/storage/test_ledger.py "
     '| grep -E "survived|refused|stopped"': CI,
-    "python examples/frozen_lake.py runs/lake --updates 60": "test_the_number_of_actors_changes_nothing",
-    "pkill -9 -f frozen_lake.py": "test_killed_with_its_actors_it_goes_on_to_the_same_digests",
-    "python examples/frozen_lake.py runs/lake --replay": "test_a_digest_that_is_not_the_recorded_one_is_found",
+    "python -m examples.frozen_lake runs/lake --updates 60": "test_the_number_of_actors_changes_nothing",
+    "pkill -9 -f frozen_lake": "test_killed_with_its_actors_it_goes_on_to_the_same_digests",
+    "python -m examples.frozen_lake runs/lake --replay": "test_a_digest_that_is_not_the_recorded_one_is_found",
 }
 
 

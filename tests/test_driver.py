@@ -332,7 +332,7 @@ def test_usage_statistics_are_off(stopped):
     # Ray's other processes write their titles over the environment that /proc shows.
     of_ray = [found for line, found in stopped.environments.items() if "gcs_server" in line or "raylet/raylet" in line]
     assert len(of_ray) == 2
-    assert all("RAY_USAGE_STATS_ENABLED=0" in environment for environment in of_ray)
+    assert all(environment["RAY_USAGE_STATS_ENABLED"] == "0" for environment in of_ray)
 
 
 # ---- damaged checkpoints ------------------------------------------------------------------------------------------

@@ -2,20 +2,16 @@
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
-from commands import ROOT, finished, lines, running
+from commands import finished, lines, running
 
 from bitexact.cli.exits import Differs
+from examples import frozen_lake
+from examples.frozen_lake import Arguments
 
-sys.path.insert(0, str(ROOT / "examples"))
-
-import frozen_lake
-from frozen_lake import Arguments
-
-LAKE = ROOT / "examples" / "frozen_lake.py"
+LAKE = "examples.frozen_lake"
 UPDATES = 30
 
 

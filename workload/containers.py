@@ -35,7 +35,7 @@ def expect_engine() -> None:
     except (DockerFailed, FileNotFoundError):
         raise BadInput(
             "there is no Docker engine with Compose 2 here: start one, "
-            "or inject faults into processes instead, with python workload/faults.py."
+            "or inject faults into processes instead, with python -m workload.faults."
         ) from None
 
 

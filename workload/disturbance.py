@@ -7,8 +7,8 @@ import logging
 import os
 import signal
 import time
-from pathlib import Path
 
+import psutil
 import ray
 from antithesis.random import random_choice
 from ray import exceptions as errors
@@ -21,8 +21,8 @@ _FREEZE_S = (1, 5, 15, 40)
 
 def actor_processes() -> list[int]:
     """The actors' processes on this machine, ascending."""
-    titles = ((int(path.parent.name), path) for path in Path("/proc").glob("[0-9]*/cmdline"))
-    return sorted(process for process, path in titles if _read(path).startswith(ACTOR_TITLE.encode()))
+    titles = ((process.pid, " ".join(process.info["cmdline"] or [])) for process in psutil.process_iter(["cmdline"]))
+    return sorted(process for process, title in titles if title.startswith(ACTOR_TITLE))
 
 
 def disturb_an_actor() -> str:
@@ -60,10 +60,3 @@ def _disturb(freeze_s: float) -> str:
     if process in actor_processes():
         os.kill(process, signal.SIGCONT)
     return f"froze actor process {process} for {freeze_s} s"
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # the process ended meanwhile
-        return b""

@@ -18,8 +18,8 @@ from itertools import islice
 
 from rich.table import Table
 
+from workload.driver_process import Commit
 from workload.fault_schedule import DRIVER_KILLS, Fault, Kind
-from workload.training import Commit
 
 
 @dataclass

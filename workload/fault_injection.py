@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from workload.driver_process import DriverProcess
 from workload.fault_schedule import ACTOR_FAULTS, Fault, Kind
 from workload.local_cluster import LocalCluster, failing_rpcs, send
-from workload.training import Training
 
 
 class Injector:
@@ -24,7 +24,7 @@ class Injector:
     def __init__(self, cluster: LocalCluster) -> None:
         self._cluster = cluster
 
-    def can_strike(self, fault: Fault, training: Training) -> bool:
+    def can_strike(self, fault: Fault, training: DriverProcess) -> bool:
         """Whether the fault's target is there by now."""
         if fault.kind in ACTOR_FAULTS:
             return bool(self._targets(fault))
@@ -32,7 +32,7 @@ class Injector:
             return training.has_ledger()
         return fault.kind is not Kind.CHECKPOINT_TORN or training.has_checkpoint()
 
-    def strike(self, fault: Fault, training: Training) -> str:
+    def strike(self, fault: Fault, training: DriverProcess) -> str:
         """Do it, and say to what. Empty if the target has just gone: then there was no fault."""
         how: dict[Kind, Callable[[], str]] = {
             Kind.ACTOR_KILLED: lambda: self._signal_actor(fault, signal.SIGKILL),
@@ -73,7 +73,7 @@ class Injector:
 
 
 def _restart(
-    training: Training, fault: Fault, meanwhile: Callable[[], str] | None = None, fails_rpcs: bool = False
+    training: DriverProcess, fault: Fault, meanwhile: Callable[[], str] | None = None, fails_rpcs: bool = False
 ) -> str:
     told = [f"process {training.kill()}", f"away {fault.away_s:.1f} s"]
     if meanwhile:
@@ -83,7 +83,7 @@ def _restart(
     return ", ".join(told + ([_percent(fault)] if fails_rpcs else []))
 
 
-def _tear_checkpoint(training: Training, fault: Fault) -> str:
+def _tear_checkpoint(training: DriverProcess, fault: Fault) -> str:
     return training.tear_checkpoint(fault.rank, fault.torn_at, fault.cuts)
 
 

@@ -1,8 +1,8 @@
 """Training under real faults: whatever is killed, frozen or torn, it must end in the digest of a run without faults.
 
-    python workload/faults.py                               30 faults, some minutes
-    python workload/faults.py --faults 500 --seed 7         the same faults for the same seed
-    python workload/faults.py --faults 500 --minutes 30     as many of them as 30 minutes hold
+    python -m workload.faults                               30 faults, some minutes
+    python -m workload.faults --faults 500 --seed 7         the same faults for the same seed
+    python -m workload.faults --faults 500 --minutes 30     as many of them as 30 minutes hold
 
 A cluster of three nodes is started on this machine, as processes of Ray's own. `driver.py` trains on it, again and
 again from the beginning, while actors, nodes and the driver itself are killed, frozen, torn and brought back at a drawn
@@ -15,7 +15,6 @@ Exit codes: 0 every digest is equal, 1 a digest differs, a property failed or tr
 
 import math
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,8 +24,6 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a program finds its folder's modules, not ours
-
 import report
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput, Differs, PropertyFailed
@@ -35,11 +32,11 @@ from bitexact.storage.ledger import Entry, Ledger, first_difference, irregularit
 from pong.game import Pong
 from training import initial_state, learning
 from training.settings import REINFORCE, Preset, Settings, of_preset
+from workload.driver_process import Commit, DriverProcess
 from workload.fault_accounts import Accounts
 from workload.fault_injection import Injector
 from workload.fault_schedule import NODES_AT_FIRST, ROLLOUT_TIMEOUT_S, Fault, draw
 from workload.local_cluster import LocalCluster
-from workload.training import Commit, Training
 
 _LOOK_EVERY_S = 0.05
 _HALT_S = 300.0  # longer than all that the driver waits for in its turn: an actor's start, a node
@@ -95,12 +92,12 @@ class Arguments:
     def command(self) -> str:
         """The command that repeats this."""
         values = {"faults": self.faults, "seed": self.seed, "updates": self.updates, "preset": self.preset}
-        return shlex.join(["python", "workload/faults.py", *(f"--{name}={value}" for name, value in values.items())])
+        return shlex.join(["python", "-m", "workload.faults", *(f"--{name}={value}" for name, value in values.items())])
 
 
 def main(arguments: Sequence[str]) -> None:
     """Compute the digests without faults, then train under faults. Raises Differs, PropertyFailed, ClusterLost."""
-    chosen = command_line.parse(Arguments, arguments, "python workload/faults.py")
+    chosen = command_line.parse(Arguments, arguments, "python -m workload.faults")
     chosen.check()
     Interrupts()  # until the end: Ray puts no handlers of its own here
     settings = chosen.settings()
@@ -155,7 +152,7 @@ class Workload:
         self._injector = Injector(cluster)
         self._began = time.monotonic()
         self._faults_until = self._began + 60.0 * (minutes or math.inf)
-        self._trainings: list[Training] = []
+        self._trainings: list[DriverProcess] = []
         self._completed = 0
         self._is_last = False
         self._accounts = Accounts()
@@ -245,12 +242,12 @@ class Workload:
         self._training.start()
 
     @property
-    def _training(self) -> Training:
+    def _training(self) -> DriverProcess:
         return self._trainings[-1]
 
     def _next_training(self) -> None:
         folder = self._settings.directory / f"training-{len(self._trainings) + 1:03d}"
-        self._trainings.append(Training(replace(self._settings, run_dir=folder, address=self._cluster.address)))
+        self._trainings.append(DriverProcess(replace(self._settings, run_dir=folder, address=self._cluster.address)))
         self._training.start()
         self._accounts.began(time.monotonic())
 

@@ -1,8 +1,8 @@
 """A local stand-in for the Antithesis platform: the compose cluster, the test template, and faults, on this machine.
 
     make chaos                                             ten minutes
-    python workload/local_antithesis.py --seed 7 --minutes 3
-    python workload/local_antithesis.py --out /tmp/chaos   keep the run and the report's page there
+    python -m workload.local_antithesis --seed 7 --minutes 3
+    python -m workload.local_antithesis --out /tmp/chaos   keep the run and the report's page there
 
 It runs the very files that the platform would run. Once setup is complete, the `first_` command; then driver and
 `anytime_` commands in random, partly parallel order, while containers are killed, paused, throttled, cut off, and their
@@ -19,7 +19,6 @@ import contextlib
 import random
 import shlex
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +29,6 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.table import Table
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a program, it is found beside its neighbours
 
 import report
 from bitexact.cli import command_line, exits
@@ -84,7 +81,7 @@ class Arguments:
 
 def main(arguments: Sequence[str]) -> None:
     """Play the platform once. Raises Differs if it found a bug."""
-    chosen = command_line.parse(Arguments, arguments, "python workload/local_antithesis.py")
+    chosen = command_line.parse(Arguments, arguments, "python -m workload.local_antithesis")
     chosen.check()
     expect_engine()
     interrupts = Interrupts()
@@ -315,7 +312,7 @@ def _conclude(platform: Platform, made: report.Report, found: list[str], chosen:
     for failure in found:
         _say(f"FAILED: {failure}")
     _say(f"{sum(platform.faults.values())} faults; {made.summary()}; page: {chosen.out / 'report.html'}")
-    again = ["python", "workload/local_antithesis.py", f"--seed={chosen.seed}", f"--minutes={chosen.minutes:g}"]
+    again = ["python", "-m", "workload.local_antithesis", f"--seed={chosen.seed}", f"--minutes={chosen.minutes:g}"]
     _say(f"to repeat: {shlex.join([*again, *(f'--override={file}' for file in chosen.override)])}")
 
 

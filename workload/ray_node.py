@@ -25,6 +25,7 @@ from pathlib import Path
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # this process starts others; its own channels are no concern of theirs
 
 import grpc
+import psutil
 from ray.core.generated import gcs_pb2, gcs_service_pb2, gcs_service_pb2_grpc
 
 HEAD_PORT = 6379
@@ -61,6 +62,7 @@ _JOIN_TIMEOUT_S = 120.0  # from `ray start` until the head knows the node: secon
 _HEAD_SILENCE_S = 60.0  # a head whose own server does not answer for so long is started anew
 _STOP_S = 3.0
 _SIOCGIFADDR = 0x8915
+_DEAD = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 class Standing(Enum):
@@ -201,21 +203,20 @@ def own_address() -> str | None:
 def living(session: int) -> list[int]:
     """The living processes of a session."""
     members = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            state, _, _, its_session = path.read_text().rpartition(")")[2].split()[:4]
-            if int(its_session) == session and state not in "ZX":
-                members.append(int(path.parent.name))
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # it has ended meanwhile
+            if os.getsid(process.pid) == session and process.status() not in _DEAD:
+                members.append(process.pid)
     return members
 
 
 def _node_id_of(leader: int) -> str | None:
     """The node's id, from its raylet's command line; None until that is there."""
     for process in living(leader):
-        with contextlib.suppress(OSError):
-            words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-            if words[0].endswith(b"/raylet"):
-                return next((word[10:].decode() for word in words if word.startswith(b"--node_id=")), None)
+        with contextlib.suppress(psutil.Error):
+            program, *words = psutil.Process(process).cmdline() or [""]
+            if program.endswith("/raylet"):
+                return next((word[10:] for word in words if word.startswith("--node_id=")), None)
     return None
 
 

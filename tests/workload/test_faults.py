@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import ROOT, finished, patience, running
+from commands import finished, patience, running
 from conftest import FinishedRun
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,11 +22,11 @@ from bitexact.storage.run_directory import CHECKPOINTS
 from training.initial_state import from_seed
 from training.settings import Settings, read_settings
 from workload import faults
+from workload.driver_process import Commit, DriverProcess
 from workload.fault_accounts import Accounts
 from workload.fault_schedule import MOST_NODES, NODE_ADDITIONS, NODES_AT_FIRST, ROLLOUT_TIMEOUT_S, Kind, draw
-from workload.training import Commit, Training
 
-FAULTS = ROOT / "workload" / "faults.py"
+FAULTS = "workload.faults"
 SEEDS = st.integers(0, 2**63 - 1)
 DECK = 25  # faults after which each kind has come up
 
@@ -165,8 +165,8 @@ def test_a_ledger_that_is_not_as_without_faults_is_refused(
 # ---- what it does -------------------------------------------------------------------------------------------------
 
 
-def _training(run: Path) -> Training:
-    return Training(dataclasses.replace(read_settings(run), run_dir=run))
+def _training(run: Path) -> DriverProcess:
+    return DriverProcess(dataclasses.replace(read_settings(run), run_dir=run))
 
 
 @pytest.mark.parametrize("cuts", [True, False])
@@ -187,7 +187,7 @@ def test_a_torn_ledger_ends_in_the_beginning_of_a_line(at: float, tmp_path_facto
     run = tmp_path_factory.mktemp("run")
     line = b'{"update": 1, "weights_digest": "ab", "rollouts": 1}'
     (run / METRICS).write_bytes(line + b"\n")
-    Training(Settings(run_dir=run)).tear_ledger(at)
+    DriverProcess(Settings(run_dir=run)).tear_ledger(at)
     assert (run / METRICS).read_bytes().startswith(line + b"\n" + line[:1])
     assert not (run / METRICS).read_bytes().endswith((b"\n", line))
     assert Ledger(run).last_update == 1

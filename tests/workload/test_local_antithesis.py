@@ -13,7 +13,7 @@ from workload import container_faults
 from workload.containers import ComposeCluster
 
 ROOT = Path(__file__).resolve().parents[2]
-STAND_IN = [sys.executable, str(ROOT / "workload" / "local_antithesis.py")]
+STAND_IN = [sys.executable, "-m", "workload.local_antithesis"]
 LIMIT_S = 500.0
 
 FOUND_BY = {
@@ -46,15 +46,15 @@ def test_a_planted_bug_fails_the_property_that_names_it(bug, tmp_path):
 
 def test_without_an_engine_it_says_what_else_there_is(tmp_path):
     environment = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
-    done = subprocess.run(STAND_IN, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(STAND_IN, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "workload/faults.py" in done.stderr
+    assert "-m workload.faults" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_bad_input_is_one_sentence(tmp_path):
     for arguments in (["--minutes=0"], ["--minutes=nan"], ["--seed=x"], [f"--override={tmp_path / 'missing.yaml'}"]):
-        done = subprocess.run([*STAND_IN, *arguments], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([*STAND_IN, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
 
 

@@ -1,9 +1,9 @@
 """One training as its supervisor sees it: the driver is started, killed and resumed, its commits are read as it tells.
 
-    training = Training(settings)
-    training.start()
-    while training.exit_code() is None:
-        for commit in training.new_commits(): ...
+    driver = DriverProcess(settings)
+    driver.start()
+    while driver.exit_code() is None:
+        for commit in driver.new_commits(): ...
 
 Each driver's output is kept beside the run directory, in RUN-driver-NNN.log.
 """
@@ -42,8 +42,8 @@ class Commit:
     at_s: float  # on the monotonic clock
 
 
-class Training:
-    """A run directory and the driver at work on it."""
+class DriverProcess:
+    """A run directory and the driver at work on it: one after the other, as each is killed or ends."""
 
     def __init__(self, settings: Settings) -> None:
         self.directory = settings.directory
