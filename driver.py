@@ -34,9 +34,9 @@ from training.run_config import opening
 from training.settings import Settings, from_command_line
 
 if TYPE_CHECKING:
-    from pong.rollout import RolloutRecord
     from pong_actor import Greeting
     from training.recorder import Recorder
+    from training.rollout_record import RolloutRecord
 
 _BRING_TIMEOUT_S = 2.0
 
@@ -89,7 +89,7 @@ def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts:
         try:
             while not recorder.finished(state):
                 batch = new_batch(settings, state, sums)
-                while keys := batch.missing():  # all; then those, if any, whose gradients are lost with a node
+                while keys := batch.missing_keys():  # all; then those, if any, whose gradients are lost with a node
                     for _, (result, record) in pool.run(batch.method, state.weights, keys):
                         batch.add(result, record)
                 state = batch.learn()

@@ -191,14 +191,14 @@ def _play(chosen: Arguments, weights: Arrays, interrupts: Interrupts) -> list["G
 
 def _show(chosen: Arguments, weights: Arrays) -> None:
     """The first game, as a video and in the terminal."""
-    from pong import evaluation  # it imports the SDK: see above
+    from pong.evaluation import EvaluationTask, evaluation_id  # it imports the SDK: see above
 
-    first = 0
-    trajectory = evaluation.play_game(Pong(), weights, chosen.seed, first, chosen.greedy)
+    first = evaluation_id(chosen.seed, index=0)
+    trajectory = EvaluationTask(chosen.greedy).play(Pong(), weights, first)
     if chosen.video:
-        film.write_video(chosen.video, trajectory, chosen.seed, evaluation.UPDATE, first)
+        film.write_video(chosen.video, trajectory, first)
     if chosen.watch:
-        terminal.watch(trajectory, chosen.seed, evaluation.UPDATE, first)
+        terminal.watch(trajectory, first)
 
 
 class _Listener:

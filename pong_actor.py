@@ -18,9 +18,12 @@ import ray
 
 from bitexact.determinism import process, versions
 from bitexact.determinism.arrays import Arrays
-from pong import evaluation, rollout
+from pong.evaluation import EvaluationTask, GameResult, evaluation_id
 from pong.game import Pong
+from pong.play import RolloutId
 from training.ppo import GameSteps
+from training.rollout_record import RolloutRecord
+from training.rollout_task import GradientTask, StepsTask
 
 
 @dataclass(frozen=True)
@@ -45,27 +48,28 @@ class PongEnv:
 
     def __init__(self, seed: int, discount: float, gae_lambda: float, packages: Sequence[str] = ()) -> None:
         # Named by the driver: Ray may delete the files that it brought here, once a killed driver's job ends.
-        self._seed, self._discount, self._trace_decay, self._packages = seed, discount, gae_lambda, packages
+        self._seed, self._discount, self._gae_lambda, self._packages = seed, discount, gae_lambda, packages
         self._game = Pong()
 
     def greet(self) -> Greeting:
         """Say that it is ready."""
         return Greeting(socket.gethostname(), os.getpid(), versions.installed(self._packages), process.keep_denormals())
 
-    def compute_gradient(self, weights: Arrays, update: int, index: int) -> tuple[Arrays, rollout.RolloutRecord]:
+    def compute_gradient(self, weights: Arrays, update: int, index: int) -> tuple[Arrays, RolloutRecord]:
         """Play rollout (update, index) with these weights: its gradient and its record."""
-        return rollout.compute_gradient(self._game, weights, self._seed, update, index, self._discount)
+        return GradientTask(self._discount).run(self._game, weights, RolloutId(self._seed, update, index))
 
     @ray.method(num_returns=2)
-    def leave_gradient(self, weights: Arrays, update: int, index: int) -> tuple[Arrays, rollout.RolloutRecord]:
+    def leave_gradient(self, weights: Arrays, update: int, index: int) -> tuple[Arrays, RolloutRecord]:
         """The same as two objects: the record is sent, the gradient stays on this node until it is added."""
-        return rollout.compute_gradient(self._game, weights, self._seed, update, index, self._discount)
+        return GradientTask(self._discount).run(self._game, weights, RolloutId(self._seed, update, index))
 
-    def play(self, weights: Arrays, update: int, index: int) -> tuple[GameSteps, rollout.RolloutRecord]:
+    def play(self, weights: Arrays, update: int, index: int) -> tuple[GameSteps, RolloutRecord]:
         """Play rollout (update, index) with these weights: its steps, to learn from, and its record."""
-        discount, gae_lambda = self._discount, self._trace_decay
-        return rollout.play_steps(self._game, weights, self._seed, update, index, discount, gae_lambda)
+        task = StepsTask(self._discount, self._gae_lambda)
+        return task.run(self._game, weights, RolloutId(self._seed, update, index))
 
-    def evaluate(self, policy: tuple[Arrays, bool], index: int) -> evaluation.GameResult:
+    def evaluate(self, policy: tuple[Arrays, bool], index: int) -> GameResult:
         """Play game `index` of an evaluation. `policy` is the weights, and whether to play greedily."""
-        return evaluation.evaluate_game(evaluation.watched_pong(), policy[0], self._seed, index, greedy=policy[1])
+        weights, greedy = policy
+        return EvaluationTask(greedy).run(self._game, weights, evaluation_id(self._seed, index))[1]

@@ -27,10 +27,12 @@ from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
 from bitexact.storage.ledger import Entry, Ledger, first_difference
 from bitexact.storage.run_directory import CHECKPOINTS
 from bitexact.storage.state import State
-from pong import film, rollout
+from pong import film
 from pong.game import Pong
+from pong.play import RolloutId, play
 from training import initial_state, learning
 from training.learning import Batch
+from training.rollout_task import task_of
 from training.settings import read_settings
 
 
@@ -125,14 +127,14 @@ class Replay:
             raise BadInput(f"{self._directory} has no record of rollout {index} of update {update}.")
         start = self._state_at_most(update - 1)
         state = self._replayed(start, range(start.update + 1, update))
-        seed = self._settings.seed
+        rollout_id = RolloutId(self._settings.seed, update, index)
         if video or trace:
-            trajectory = rollout.play(self._game, state.weights, seed, update, index)
+            trajectory = play(self._game, state.weights, rollout_id)
             if trace:
                 film.write_trace(trace, trajectory)
             if video:
-                film.write_video(video, trajectory, seed, update, index)
-        _, record = learning.new_batch(self._settings, state).play(self._game, index)
+                film.write_video(video, trajectory, rollout_id)
+        _, record = task_of(self._settings).run(self._game, state.weights, rollout_id)
         nothing, recomputed = {"weights_digest": ""}, vars(record)
         difference = first_difference(
             Entry(nothing, {index: recomputed}), Entry(nothing, {index: recorded or recomputed})

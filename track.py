@@ -267,13 +267,14 @@ class TensorBoard(Sink):
         """As an image: browsers play it, and TensorBoard's own video would need another library."""
         from tensorboardX.proto.summary_pb2 import Summary
 
-        from pong import evaluation, film
+        from pong import film
+        from pong.evaluation import EvaluationTask, evaluation_id
         from pong.game import Pong
 
         with tempfile.TemporaryDirectory(prefix="ray-pong-") as folder:
             path = Path(folder) / "game.gif"
-            trajectory = evaluation.play_game(Pong(), weights, 0, 0, greedy=False)
-            film.write_video(path, trajectory, 0, evaluation.UPDATE, 0)
+            game_id = evaluation_id(seed=0, index=0)
+            film.write_video(path, EvaluationTask(greedy=False).play(Pong(), weights, game_id), game_id)
             data = path.read_bytes()
         image = Summary.Image(height=film.HEIGHT, width=film.WIDTH, colorspace=3, encoded_image_string=data)
         self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag="game", image=image)]), update)

@@ -21,10 +21,11 @@ from bitexact.determinism.digests import fingerprint
 from bitexact.storage.run_directory import RunDirectory, open_for_writing
 from bitexact.storage.state import State
 from pong.game import Pong
-from pong.rollout import RolloutRecord
+from pong.play import RolloutId
 from training import learning
-from training.learning import Batch
 from training.recorder import Recorder
+from training.rollout_record import RolloutRecord
+from training.rollout_task import task_of
 from training.run_config import opening
 from training.settings import PPO, REINFORCE, Preset, Settings, of_preset
 
@@ -33,10 +34,11 @@ _START_TIMEOUT_S = 120.0
 Recorded = list[tuple[Any, RolloutRecord]]
 
 
-def record_rollouts(batch: Batch, count: int) -> Recorded:
-    """The first rollouts of a batch, computed here."""
-    game = Pong()
-    return [batch.play(game, index) for index in range(count)]
+def record_rollouts(settings: Settings, state: State, count: int) -> Recorded:
+    """The first rollouts of the update after a state, computed here."""
+    task, game = task_of(settings), Pong()
+    names = [RolloutId(settings.seed, state.update + 1, index) for index in range(count)]
+    return [task.run(game, state.weights, name) for name in names]
 
 
 def as_rollout(recorded: Recorded, state: State, index: int) -> tuple[Any, RolloutRecord]:
@@ -72,7 +74,7 @@ def _work(settings: Settings, recorded_count: int, updates: int) -> tuple[list[f
     with opened as run:
         recorder = Recorder(settings, run, Silent())
         state = recorder.restore()
-        recorded = record_rollouts(learning.new_batch(settings, state), recorded_count)
+        recorded = record_rollouts(settings, state, recorded_count)
         for _ in range(updates):
             arrivals = [as_rollout(recorded, state, index) for index in range(settings.batch_size)]
             began = time.perf_counter()

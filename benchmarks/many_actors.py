@@ -32,6 +32,7 @@ from bitexact.cluster.sums_on_nodes import SumOnNodes, SumsOnNodes
 from bitexact.determinism.tree_sum import TreeSum
 from bitexact.storage.state import State
 from pong.game import Pong
+from pong.play import RolloutId
 from training import initial_state, learning
 from training.settings import REINFORCE, Settings, of_preset
 from workload.local_cluster import LocalCluster
@@ -165,7 +166,7 @@ def _updates_s(setting: Setting, state: State, recorded: Recorded, waits_s: list
         for _ in range(rounds):
             began = time.monotonic()
             batch = learning.new_batch(settings, state, sums)
-            while keys := batch.missing():
+            while keys := batch.missing_keys():
                 for _, (gradient, record) in pool.run(batch.method, state.weights, keys):
                     batch.add(gradient, record)
             batch.learn()
@@ -291,7 +292,7 @@ def _record(count: int, hidden_units: int) -> tuple[State, Recorded, list[float]
     batch, game, recorded, times_s = learning.new_batch(settings, state), Pong(), [], []
     for index in range(count):
         began = time.perf_counter()
-        recorded.append(batch.play(game, index))
+        recorded.append(batch.task.run(game, state.weights, RolloutId(settings.seed, batch.update, index)))
         times_s.append(time.perf_counter() - began)
     return state, recorded, times_s
 

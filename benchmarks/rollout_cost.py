@@ -14,11 +14,11 @@ from ale_py import ALEInterface
 import policy
 from benchmarks.figures import Figure, Result, median_of
 from benchmarks.stopwatch import Stopwatch
-from pong import rollout
+from bitexact.determinism.arrays import Arrays
 from pong.game import FRAMES_PER_STEP, Pong
-from pong.rollout import RolloutRecord
-from training import initial_state, learning, ppo
-from training.learning import Batch
+from pong.play import RolloutId
+from training import initial_state, ppo, rollout_record, rollout_task
+from training.rollout_task import RolloutTask, task_of
 from training.settings import PPO, REINFORCE, of_preset
 
 
@@ -30,11 +30,11 @@ class TapedPong(Pong):
         self.emulator = self._emulator
         self.tape: list[Any] = []
 
-    def record(self, batch: Batch, index: int) -> None:
+    def record(self, task: RolloutTask, weights: Arrays, rollout_id: RolloutId) -> None:
         """Play a rollout, and keep its frames' actions."""
         self.tape = []
         self._emulator = cast(ALEInterface, _Taping(self.emulator, self.tape))
-        batch.play(self, index)
+        task.run(self, weights, rollout_id)
         self._emulator = self.emulator
 
     def play_tape(self) -> float:
@@ -66,52 +66,58 @@ def measure(smallest: bool) -> Result:
     game, ratios, figures = TapedPong(), {}, []
     for preset in (PPO, REINFORCE):
         settings = of_preset(preset, **few)
-        batch = learning.new_batch(settings, initial_state.from_seed(settings))
-        ratios[preset] = [_pair(game, batch, index) for index in range(rounds)]
+        task, weights = task_of(settings), initial_state.from_seed(settings).weights
+        names = [RolloutId(settings.seed, 1, index) for index in range(rounds)]
+        ratios[preset] = [_pair(game, task, weights, name) for name in names]
         figures.append(median_of(f"a rollout's pace over the emulator's, {preset}", ratios[preset], at_least=0.95))
         if preset == PPO:
-            parts = _parts(game, batch, rounds)
+            parts = _parts(game, task, weights, names)
     figures += [Figure(f"of a step: {part}", microseconds, "us") for part, microseconds in parts.items()]
     return Result(figures, {"ratios": ratios, "parts_us": parts})
 
 
-def _pair(game: TapedPong, batch: Batch, index: int) -> float:
-    game.record(batch, index)
+def _pair(game: TapedPong, task: RolloutTask, weights: Arrays, rollout_id: RolloutId) -> float:
+    game.record(task, weights, rollout_id)
     before_s = game.play_tape()
     began = time.perf_counter()
-    batch.play(game, index)
+    task.run(game, weights, rollout_id)
     rollout_s = time.perf_counter() - began
     return (before_s + game.play_tape()) / 2.0 / rollout_s
 
 
-def _parts(game: TapedPong, batch: Batch, rounds: int) -> dict[str, float]:
+def _parts(game: TapedPong, task: RolloutTask, weights: Arrays, names: list[RolloutId]) -> dict[str, float]:
     """Microseconds a step of each part. Emulator, screen and policy are timed step by step, the rest game by game."""
     watch, steps = Stopwatch(), 0
     game._emulator = cast(ALEInterface, _Timed(game.emulator, watch))
-    step_by_step = ((game, "_look"), (game, "seen"), (policy.Forward, "__call__"))
-    game_by_game = ((rollout, "play"), (ppo, "advantages"), (rollout, "_record"), (rollout, "_check"))
+    step_by_step = ((game, "_look"), (game, "observe"), (policy.Forward, "__call__"))
+    game_by_game = (
+        (rollout_task, "play"),
+        (ppo, "advantages"),
+        (rollout_task, "record_rollout"),
+        (rollout_record, "_check"),
+    )
     with ExitStack() as timed:
-        for owner, name in (*step_by_step, *game_by_game):
-            timed.enter_context(watch.on(owner, name))
+        for owner, method in (*step_by_step, *game_by_game):
+            timed.enter_context(watch.on(owner, method))
         began = time.perf_counter()
-        for index in range(rounds):
-            record: RolloutRecord = batch.play(game, index)[1]
+        for name in names:
+            record = task.run(game, weights, name)[1]
             steps += record.steps
         whole_s = time.perf_counter() - began
     game._emulator = game.emulator
     s = watch.seconds
-    each_step_s = sum(s[name] for name in ("act", "_look", "seen", "__call__")) + watch.added_s
+    each_step_s = sum(s[name] for name in ("act", "_look", "observe", "__call__")) + watch.added_s
     parts = {
         f"the emulator, {FRAMES_PER_STEP} frames": s["act"],
         "read the screen": s["getScreen"],
         "find what changed in it": s["_look"] - s["getScreen"],
-        "find what is lit": s["seen"],
+        "find what is lit": s["observe"],
         "forward": s["__call__"],
         "sticky actions, the policy's draw, keeping the step": s["play"] - each_step_s,
         "advantages": s["advantages"],
         "properties": s["_check"],
-        "record and fingerprints": s["_record"] - s["_check"],
-        "packing and the rest": whole_s - s["play"] - s["advantages"] - s["_record"],
+        "record and fingerprints": s["record_rollout"] - s["_check"],
+        "packing and the rest": whole_s - s["play"] - s["advantages"] - s["record_rollout"],
     }
     return {part: seconds / steps * 1e6 for part, seconds in parts.items()}
 

@@ -29,11 +29,12 @@ from bitexact.cluster.ray_cluster import RayCluster, connect
 from bitexact.determinism import process, versions
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
-from pong import rollout
 from pong.game import Pong
+from pong.play import RolloutId
 from pong_actor import Greeting
 from training import learning
 from training.recorder import Recorder
+from training.rollout_task import GradientTask, StepsTask
 from training.run_config import opening
 from training.settings import PPO, REINFORCE, Preset, Settings, of_preset
 
@@ -48,7 +49,7 @@ class WatchedPongEnv:
     """PongEnv that keeps when it was busy."""
 
     def __init__(self, seed: int, discount: float, gae_lambda: float, packages: Sequence[str]) -> None:
-        self._seed, self._discount, self._trace_decay, self._packages = seed, discount, gae_lambda, packages
+        self._seed, self._discount, self._gae_lambda, self._packages = seed, discount, gae_lambda, packages
         self._game = Pong()
         self._spans: list[tuple[int, float, float]] = []
 
@@ -59,13 +60,13 @@ class WatchedPongEnv:
     def compute_gradient(self, weights: Any, update: int, index: int) -> Any:
         """As PongEnv does, between two looks at the clock."""
         with self._busy(update):
-            return rollout.compute_gradient(self._game, weights, self._seed, update, index, self._discount)
+            return GradientTask(self._discount).run(self._game, weights, RolloutId(self._seed, update, index))
 
     def play(self, weights: Any, update: int, index: int) -> Any:
         """The same for the ppo preset."""
-        discount, gae_lambda = self._discount, self._trace_decay
+        task = StepsTask(self._discount, self._gae_lambda)
         with self._busy(update):
-            return rollout.play_steps(self._game, weights, self._seed, update, index, discount, gae_lambda)
+            return task.run(self._game, weights, RolloutId(self._seed, update, index))
 
     @contextmanager
     def _busy(self, update: int) -> Iterator[None]:
@@ -148,7 +149,7 @@ class Training:
         """One update, as driver.train has it."""
         began, own_s, clock = time.monotonic(), 0.0, time.monotonic
         batch = learning.new_batch(self.settings, self.state)
-        for _, (result, record) in self._pool.run(batch.method, self.state.weights, batch.keys):
+        for _, (result, record) in self._pool.run(batch.method, self.state.weights, batch.missing_keys()):
             arrived = clock()
             batch.add(result, record)
             taken_in = clock()

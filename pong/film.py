@@ -6,7 +6,7 @@ pictures, one at a time, so that the length of a game costs no memory.
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
@@ -14,9 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bitexact.cli.exits import BadInput
 from pong.game import Pong
-
-if TYPE_CHECKING:
-    from pong.rollout import Trajectory  # imports the SDK, which reads an environment that may not be prepared yet
+from pong.play import RolloutId, Trajectory
 
 _SCALE = 3  # 160 x 210 pixels become 480 x 630
 _CAPTION_HEIGHT = 42  # makes 672, a multiple of 16 as video codecs want it
@@ -30,10 +28,10 @@ def check_name(path: Path | None) -> None:
         raise BadInput(f"--video writes .mp4 or .gif, not {path.name}.")
 
 
-def write_video(path: Path, trajectory: "Trajectory", seed: int, update: int, index: int) -> None:
+def write_video(path: Path, trajectory: Trajectory, rollout_id: RolloutId) -> None:
     """The game in real time, with the probability of going up and the reward so far below it. Raises BadInput."""
     game = Pong()
-    game.reset(seed=seed, options={"update": update, "index": index})
+    game.reset(seed=rollout_id.seed, options=rollout_id.details)
     # imageio's other writer of gifs keeps all pictures until the end, a megabyte each; this one writes one at a time.
     every, writer_name = (_GIF_EVERY, "GIF-PIL") if path.suffix == ".gif" else (1, "FFMPEG")
     pictures_per_s = game.metadata["render_fps"] / every
@@ -52,7 +50,7 @@ def write_video(path: Path, trajectory: "Trajectory", seed: int, update: int, in
         raise BadInput(f"{path} cannot be written ({error.strerror or str(error).splitlines()[0]}).") from None
 
 
-def write_trace(path: Path, trajectory: "Trajectory") -> None:
+def write_trace(path: Path, trajectory: Trajectory) -> None:
     """One line a step: step, action, probability of up, reward. Raises BadInput."""
     steps = zip(trajectory.ups.tolist(), trajectory.probabilities.tolist(), trajectory.rewards.tolist(), strict=True)
     try:

@@ -27,7 +27,7 @@ SIDE = 80  # pixels, of the preprocessed picture
 PIXELS = SIDE * SIDE
 CELL_SIDES = (2, 4, 8)  # pixels: the coarser pictures have 40, 20 and 10 cells a side
 CELLS = sum((SIDE // side) ** 2 for side in CELL_SIDES)
-SEEN = 2 * PIXELS + CELLS  # inputs of a policy that sees all that `Pong.seen` gives
+SEEN = 2 * PIXELS + CELLS  # inputs of a policy that sees all that `Pong.observe` gives
 FRAMES_PER_STEP = 4
 STICKY_PROBABILITY = 0.25
 MAX_STEPS = 27_000  # Gymnasium's 108,000 frames; the emulator alone has no limit
@@ -161,7 +161,7 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
         self._lit[pixels] = lit
         self._colours, self.changed = now, (pixels, signs)
 
-    def seen(self) -> tuple[np.ndarray, np.ndarray]:
+    def observe(self) -> tuple[np.ndarray, np.ndarray]:
         """What changed; from PIXELS on, what is lit; from 2 PIXELS on, the same in coarser pictures, cell by cell.
 
         A cell is lit if one of its pixels is. What is learned of a cell is learned of all places in it: with the

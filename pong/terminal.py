@@ -1,12 +1,11 @@
 """A played game live in a terminal: two pixels a character, as wide as the terminal and 80 columns at most.
 
-terminal.watch(trajectory, seed=0, update=0, index=0)
+terminal.watch(trajectory, evaluation_id(seed=0, index=0))
 """
 
 import sys
 import time
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -16,9 +15,7 @@ from rich.text import Text
 
 from bitexact.cli.exits import BadInput
 from pong.game import Pong
-
-if TYPE_CHECKING:
-    from pong.rollout import Trajectory  # imports the SDK, which reads an environment that may not be prepared yet
+from pong.play import RolloutId, Trajectory
 
 _COLUMNS, _LINES = 80, 30  # a television's 4 : 3, where a character is twice as high as wide
 _UPPER_HALF = "▀"
@@ -32,10 +29,10 @@ def expect_one() -> None:
         raise BadInput(f"--watch needs a terminal that shows UTF-8, not {sys.stdout.encoding}.")
 
 
-def watch(trajectory: "Trajectory", seed: int, update: int, index: int) -> None:
+def watch(trajectory: Trajectory, rollout_id: RolloutId) -> None:
     """Play it again in real time, with the score and the probability of going up below it. Ctrl-C ends it."""
     game, console = Pong(), Console()
-    game.reset(seed=seed, options={"update": update, "index": index})
+    game.reset(seed=rollout_id.seed, options=rollout_id.details)
     pause_s, due = 1.0 / game.metadata["render_fps"], time.monotonic()
     with Live(console=console, auto_refresh=False, transient=True) as live:
         for up, probability in zip(trajectory.ups, trajectory.probabilities, strict=True):

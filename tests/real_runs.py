@@ -35,8 +35,10 @@ from bitexact.determinism.arrays import Arrays
 from bitexact.storage.checkpoints import load
 from bitexact.storage.state import State
 from pong.game import Pong
-from pong.rollout import RolloutRecord, compute_gradient
+from pong.play import RolloutId
 from training.initial_state import from_seed
+from training.rollout_record import RolloutRecord
+from training.rollout_task import task_of
 from training.settings import REINFORCE, Settings, of_preset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -128,7 +130,7 @@ def _main(directory: str, how: str) -> None:
     game = Pong()
 
     def rollout(settings: Settings, weights: Arrays, update: int, index: int) -> tuple[Arrays, RolloutRecord]:
-        return compute_gradient(game, weights, settings.seed, update, index, settings.discount)
+        return task_of(settings).run(game, weights, RolloutId(settings.seed, update, index))
 
     settings = real_settings(Path(directory), resume=how in ("resumed", "failed"))
     train(settings, _Killed() if how == "killed" else Diary(), rollout=rollout)

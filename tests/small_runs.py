@@ -33,9 +33,9 @@ from bitexact.determinism.digests import fingerprint
 from bitexact.determinism.streams import Purpose, Stream
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
-from pong.rollout import RolloutRecord, combined
 from training.learning import Batch, new_batch
 from training.recorder import Recorder
+from training.rollout_record import RolloutRecord, combine_fingerprints
 from training.run_config import opening
 from training.settings import REINFORCE, Settings, of_preset
 
@@ -80,7 +80,7 @@ def stand_in(settings: Settings, weights: Arrays, update: int, index: int) -> tu
         points_lost=int((rewards < 0).sum()),
         loss=math.fsum(steps.tolist()),
         weights=fingerprint(weights),
-        digest=combined(fingerprints),
+        digest=combine_fingerprints(fingerprints),
         arrays=fingerprints,
     )
     return gradient, record

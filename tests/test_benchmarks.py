@@ -16,8 +16,9 @@ from benchmarks.many_actors import makespan_s
 from benchmarks.page import PLOTS
 from benchmarks.run import MEASURES
 from benchmarks.stopwatch import Stopwatch
+from pong.play import RolloutId, play
 from training import initial_state
-from training.learning import new_batch
+from training.rollout_task import task_of
 from training.settings import REINFORCE, of_preset
 
 RUN, PAGE = "benchmarks.run", "benchmarks.page"
@@ -168,9 +169,9 @@ def test_the_tape_is_the_rollouts_game():
     game = rollout_cost.TapedPong()
     settings = of_preset(REINFORCE, hidden_units=4)
     first = initial_state.from_seed(settings)
-    batch = new_batch(settings, first)
-    game.record(batch, index=3)
-    trajectory = rollout_cost.rollout.play(game, first.weights, 0, 1, 3)
+    rollout_id = RolloutId(settings.seed, update=1, index=3)
+    game.record(task_of(settings), first.weights, rollout_id)
+    trajectory = play(game, first.weights, rollout_id)
     screen, score = game.emulator.getScreen(), game.score()
     game.play_tape()
     assert len(game.tape) == 4 * len(trajectory.ups)

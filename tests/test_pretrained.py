@@ -10,7 +10,8 @@ from commands import ROOT, digests_without_ray
 from bitexact.determinism.digests import fingerprint
 from bitexact.storage import checkpoints
 from evaluate import summary
-from pong import evaluation
+from pong.evaluation import EvaluationTask, evaluation_id
+from pong.game import Pong
 from training import settings
 from training.settings import DECIDE_THE_RESULT
 
@@ -41,6 +42,6 @@ def test_its_command_has_its_settings_and_its_first_digests():
 @pytest.mark.slow
 @pytest.mark.parametrize("greedy", [True, False])
 def test_it_wins_nine_of_ten_games(greedy):
-    game = evaluation.watched_pong()
-    found = summary([evaluation.evaluate_game(game, WEIGHTS, 0, index, greedy=greedy) for index in range(10)])
+    game, task = Pong(), EvaluationTask(greedy)
+    found = summary([task.run(game, WEIGHTS, evaluation_id(0, index))[1] for index in range(10)])
     assert found["games_won"] >= 9

@@ -1,8 +1,8 @@
 """One update: a batch of rollouts taken in, and what is learned from it. The driver, replay and faults share it.
 
     batch = new_batch(settings, state)
-    for update, index in batch.keys:
-        batch.add(*batch.play(game, index))        # in any order, anywhere
+    for rollout_id in batch.missing():
+        batch.add(*batch.task.run(game, state.weights, rollout_id))        # in any order, anywhere
     state = batch.learn()
 
 Two presets, one loop. `reinforce`: each rollout brings its gradient, they are summed, and RMSProp takes one step. On
@@ -25,11 +25,11 @@ from bitexact.determinism.digests import fingerprint
 from bitexact.determinism.exact_math import norm
 from bitexact.determinism.tree_sum import Float64Sum, TreeSum
 from bitexact.storage.state import State
-from pong import rollout
-from pong.game import Pong
-from pong.rollout import RolloutRecord
+from pong.play import Game, RolloutId
 from training import ppo
 from training.ppo import Adam, GameSteps, Objective, Steps, gather_rows, scatter_rows
+from training.rollout_record import RolloutRecord
+from training.rollout_task import StepsTask, task_of
 from training.settings import REINFORCE, Settings
 
 _COMPARED_EVERY = 10  # updates between comparisons of a sum with a float64 sum: it costs as much as the sum itself
@@ -39,19 +39,16 @@ _ROUNDING = 2.0**-23  # float32's, relative to a weight
 class Batch(ABC):
     """The rollouts that make one update."""
 
-    method: str  # of the actor: what it does for a rollout
+    leaves_results = False  # whether what a rollout brings stays on the node where it was played
 
     def __init__(self, settings: Settings, state: State) -> None:
         self._settings, self._state = settings, state
         self.update = state.update + 1
-        self.keys = [(self.update, index) for index in range(settings.batch_size)]
+        self.task = task_of(settings)
+        self.rollout_ids = [RolloutId(settings.seed, self.update, index) for index in range(settings.batch_size)]
         self._played_with = fingerprint(state.weights)
         self._records: list[RolloutRecord] = []
         self.gradient_norm = math.nan  # of the update's gradient, or the mean of its minibatches'
-
-    @abstractmethod
-    def play(self, game: Pong, index: int) -> tuple[Any, RolloutRecord]:
-        """What an actor does for a rollout, done here."""
 
     def add(self, result: Any, record: RolloutRecord) -> None:
         """Count one rollout in."""
@@ -60,15 +57,26 @@ class Batch(ABC):
         self._records.append(record)
         self._take(record.index, result)
 
-    def missing(self) -> list[tuple[int, int]]:
+    def missing(self) -> list[RolloutId]:
         """The rollouts that are still to be played: at first all, in the end none."""
         counted = {record.index for record in self._records}
-        return [key for key in self.keys if key[1] not in counted]
+        return [rollout_id for rollout_id in self.rollout_ids if rollout_id.index not in counted]
+
+    @property
+    def method(self) -> str:
+        """The actor's, as the pool asks for it."""
+        if isinstance(self.task, StepsTask):
+            return "play"
+        return "leave_gradient" if self.leaves_results else "compute_gradient"
+
+    def missing_keys(self) -> list[tuple[int, int]]:
+        """The rollouts that are still to be played, as the pool names them."""
+        return [(rollout_id.update, rollout_id.index) for rollout_id in self.missing()]
 
     def learn(self) -> State:
         """The state after the update."""
         where = {"update": self.update}
-        invariants.a_batch_holds_each_index_once([one.index for one in self._records], len(self.keys), where)
+        invariants.a_batch_holds_each_index_once([one.index for one in self._records], len(self.rollout_ids), where)
         state, bound = self._learn()
         self._check(state, bound)
         return state
@@ -99,17 +107,10 @@ class Batch(ABC):
 class ReinforceBatch(Batch):
     """The reinforce preset's: one gradient a rollout, one step."""
 
-    method = "compute_gradient"
-
     def __init__(self, settings: Settings, state: State) -> None:
         super().__init__(settings, state)
         self._sum = TreeSum(settings.batch_size)
         self._compared = Float64Sum(state.weights) if _is_compared(self.update) else None
-
-    def play(self, game: Pong, index: int) -> tuple[Arrays, RolloutRecord]:
-        """A rollout's gradient."""
-        settings = self._settings
-        return rollout.compute_gradient(game, self._state.weights, settings.seed, self.update, index, settings.discount)
 
     def _take(self, index: int, result: Arrays) -> None:
         self._sum.add(index, result)
@@ -154,7 +155,7 @@ class Sums(Protocol):
 class SpreadBatch(ReinforceBatch):
     """The reinforce preset's on a cluster: gradients stay on its nodes, and their sum comes to the driver."""
 
-    method = "leave_gradient"
+    leaves_results = True
 
     def __init__(self, settings: Settings, state: State, spread: SpreadSum) -> None:
         super().__init__(settings, state)
@@ -169,7 +170,7 @@ class SpreadBatch(ReinforceBatch):
             invariants.a_rollout_done_twice_gives_the_same_bytes(self._lost[record.index], record.digest, where)
         super().add(result, record)
 
-    def missing(self) -> list[tuple[int, int]]:
+    def missing(self) -> list[RolloutId]:
         """Once all are played: those whose gradient was lost before it was added."""
         if self._spread and not super().missing():
             self._brought = self._spread.total()
@@ -180,7 +181,7 @@ class SpreadBatch(ReinforceBatch):
 
     def _add_them_here(self, spread: SpreadSum) -> None:
         """As on one machine, from now on: also those that are played again come to the driver."""
-        self.method = ReinforceBatch.method
+        self.leaves_results = False
         for index, gradient in spread.gradients():
             if gradient is None:
                 self._forget(index)
@@ -201,18 +202,9 @@ class SpreadBatch(ReinforceBatch):
 class PPOBatch(Batch):
     """The ppo preset's: the rollouts' steps, and many small steps over them."""
 
-    method = "play"
-
     def __init__(self, settings: Settings, state: State) -> None:
         super().__init__(settings, state)
         self._games: dict[int, GameSteps] = {}
-
-    def play(self, game: Pong, index: int) -> tuple[GameSteps, RolloutRecord]:
-        """A rollout's steps."""
-        settings, weights = self._settings, self._state.weights
-        return rollout.play_steps(
-            game, weights, settings.seed, self.update, index, settings.discount, settings.gae_lambda
-        )
 
     def _take(self, index: int, result: GameSteps) -> None:
         self._games[index] = result
@@ -269,11 +261,11 @@ def new_batch(settings: Settings, state: State, sums: Sums | None = None) -> Bat
     return ReinforceBatch(settings, state)
 
 
-def update_alone(settings: Settings, state: State, game: Pong) -> tuple[State, Batch]:
+def update_alone(settings: Settings, state: State, game: Game) -> tuple[State, Batch]:
     """One update on this process: the same bits, one rollout after the other."""
     batch = new_batch(settings, state)
-    for _, index in batch.keys:
-        batch.add(*batch.play(game, index))
+    for rollout_id in batch.missing():
+        batch.add(*batch.task.run(game, state.weights, rollout_id))
     return batch.learn(), batch
 
 

@@ -17,7 +17,8 @@ from bitexact.storage import config
 from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.ledger import Ledger, irregularities
 from bitexact.storage.run_directory import CHECKPOINTS
-from pong.evaluation import evaluate_game, watched_pong
+from pong.evaluation import EvaluationTask, evaluation_id
+from pong.game import Pong
 from replay import Replay
 from training import initial_state
 from training.settings import read_settings
@@ -80,7 +81,7 @@ def evaluate_checkpoint(run: Path) -> str:
     initial = initial_state.from_seed(settings)
     state = Checkpoints(run / CHECKPOINTS).newest_good(initial, float("inf"), print) or initial
     index, greedy = random_choice(list(range(100))), random_choice([False, True])
-    result = evaluate_game(watched_pong(), state.weights, settings.seed, index, greedy)
+    _, result = EvaluationTask(greedy).run(Pong(), state.weights, evaluation_id(settings.seed, index))
     return f"checkpoint of update {state.update}: {result.points_for} : {result.points_against} in {result.steps} steps"
 
 

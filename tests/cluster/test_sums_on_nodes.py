@@ -89,7 +89,7 @@ def train_losing(losses: Losses, played: Counter[tuple[int, int]], sums: Losing 
     state, sums = initial_state.from_seed(SMALL), sums or Losing(losses)
     for _ in losses:
         batch = new_batch(SMALL, state, sums)
-        while keys := batch.missing():
+        while keys := batch.missing_keys():
             for update, index in reversed(keys):
                 played[update, index] += 1
                 batch.add(*stand_in(SMALL, state.weights, update, index))
@@ -271,7 +271,7 @@ class Scenario:
 
         batch = learning.new_batch(self.settings, state, self.sums)
         self.lie: dict[int, Any] = {}  # the gradients that lie on nodes
-        while keys := batch.missing():
+        while keys := batch.missing_keys():
             if len(keys) < self.settings.batch_size:
                 self.again[batch.update] = [index for _, index in keys]
             for _, (result, record) in self.pool.run(batch.method, state.weights, keys):

@@ -12,7 +12,8 @@ from real_runs import copied, ends, is_one_sentence, state_after
 import evaluate
 import report
 from bitexact.storage import checkpoints
-from pong.evaluation import GameResult, evaluate_game, watched_pong
+from pong.evaluation import EvaluationTask, GameResult, evaluation_id
+from pong.game import Pong
 
 pytest_plugins = ["real_runs"]
 
@@ -24,7 +25,8 @@ KEYS += ["points_for", "points_against", "games_won", "steps_mean"]
 
 def played_here(run: Path, greedy: bool, seed: int = 0) -> list[GameResult]:
     weights = state_after(run, 4).weights
-    return [evaluate_game(watched_pong(), weights, seed, index, greedy) for index in range(GAMES)]
+    task, game = EvaluationTask(greedy), Pong()
+    return [task.run(game, weights, evaluation_id(seed, index))[1] for index in range(GAMES)]
 
 
 def evaluated(policy: Path, *arguments: str) -> dict:

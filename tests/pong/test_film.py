@@ -15,9 +15,10 @@ from bitexact.cli.exits import BadInput
 from policy import initial_weights
 from pong import film
 from pong.game import Pong
-from pong.rollout import Trajectory, play
+from pong.play import RolloutId, Trajectory, play
 
 SEED, UPDATE, INDEX = 3, 2, 1
+ROLLOUT_ID = RolloutId(SEED, UPDATE, INDEX)
 STEPS = 70  # a point is lost among them
 HEIGHT, WIDTH, CAPTION = 630, 480, 42  # the screen three times enlarged, the caption below it
 GREEN = (92, 186, 92)
@@ -41,7 +42,7 @@ def played() -> tuple[Trajectory, list[np.ndarray]]:
     game = Watched()
     game.screens = []
     weights = {name: 9 * array for name, array in initial_weights(SEED, 6400, 4).items()}  # sure of what it does
-    whole = play(game, weights, SEED, UPDATE, INDEX)
+    whole = play(game, weights, ROLLOUT_ID)
     return first_steps(whole, STEPS), game.screens[:STEPS]
 
 
@@ -74,7 +75,7 @@ def filmed(path: Path, trajectory: Trajectory) -> Film:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(film, "Pong", Measured)
-        film.write_video(path, trajectory, SEED, UPDATE, INDEX)
+        film.write_video(path, trajectory, ROLLOUT_ID)
     return Film(path, pictures(path), sizes)
 
 
@@ -161,7 +162,7 @@ def caption(text: str) -> np.ndarray:
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_a_gif_ends_with_the_last_step(steps, played, tmp_path):
     path = tmp_path / "game.gif"
-    film.write_video(path, first_steps(played[0], steps), SEED, UPDATE, INDEX)
+    film.write_video(path, first_steps(played[0], steps), ROLLOUT_ID)
     seen = pictures(path)
     assert len(seen) == (steps + 1) // 2
     assert (shown(seen)[-1] == played[1][steps - 1]).all()
@@ -221,7 +222,7 @@ def write(path: Path, trajectory: Trajectory) -> None:
     if path.suffix == ".csv":
         film.write_trace(path, trajectory)
     else:
-        film.write_video(path, trajectory, SEED, UPDATE, INDEX)
+        film.write_video(path, trajectory, ROLLOUT_ID)
 
 
 # ---- traces -----------------------------------------------------------------------------------------------------

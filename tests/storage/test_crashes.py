@@ -43,9 +43,10 @@ from small_runs import (
 
 from bitexact.cli.exits import DiskRefused
 from bitexact.determinism.arrays import Arrays
-from pong import rollout
 from pong.game import Pong
-from pong.rollout import RolloutRecord
+from pong.play import RolloutId
+from training.rollout_record import RolloutRecord
+from training.rollout_task import task_of
 from training.settings import Settings
 
 Ending = tuple[str, dict[str, list[Line]]]  # digest, ledger
@@ -272,7 +273,7 @@ def test_a_run_of_real_games_killed_in_a_commit_ends_the_same(tmp_path):
 def real_rollout(
     game: Pong, settings: Settings, weights: Arrays, update: int, index: int
 ) -> tuple[Arrays, RolloutRecord]:
-    return rollout.compute_gradient(game, weights, settings.seed, update, index, settings.discount)
+    return task_of(settings).run(game, weights, RolloutId(settings.seed, update, index))
 
 
 # ---- refused ----------------------------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ from bitexact.determinism.arrays import Arrays, zeros_like
 from bitexact.determinism.tree_sum import TreeSum
 from bitexact.storage import checkpoints, durable
 from bitexact.storage.state import State
-from pong import rollout
 from pong.game import Pong
+from pong.play import RolloutId
 from training import initial_state, learning, recorder
+from training.rollout_task import GradientTask
 from training.settings import Settings
 
 
@@ -157,7 +158,7 @@ def test_a_gradient_that_is_no_number_is_caught_where_it_is_computed(settings, m
     monkeypatch.setattr(policy, "gradient", bad)
     weights = initial_state.from_seed(settings).weights
     with pytest.raises(PropertyFailed, match=r"^property failed: a gradient is finite \(update 1, index 0\)"):
-        rollout.compute_gradient(Pong(), weights, seed=0, update=1, index=0, discount=0.99)
+        GradientTask(discount=0.99).run(Pong(), weights, RolloutId(seed=0, update=1, index=0))
 
 
 def plant_in_rmsprop(monkeypatch, change: Callable[..., tuple[Arrays, Arrays]]) -> None:

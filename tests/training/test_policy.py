@@ -18,7 +18,7 @@ from bitexact.determinism.arrays import zeros_like
 from bitexact.determinism.digests import digest
 from bitexact.determinism.exact_math import sigmoid, standardise
 from pong.game import Pong
-from pong.rollout import Trajectory, play
+from pong.play import RolloutId, Trajectory, play
 
 ULP = 2.0**-52
 FLOAT32_ROUNDING = 2.0**-24
@@ -222,7 +222,7 @@ def test_a_step_without_a_changed_pixel_is_a_toss_of_a_coin(initial):
 
 @pytest.fixture(scope="module")
 def recorded(initial) -> Trajectory:
-    return play(Pong(), initial, seed=0, update=1, index=0)
+    return play(Pong(), initial, RolloutId(seed=0, update=1, index=0))
 
 
 def test_sparse_forward_agrees_with_dense_on_a_recorded_game(recorded, initial):

@@ -13,14 +13,16 @@ import policy
 from bitexact.cli.exits import PropertyFailed
 from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.exact_math import dot, norm, sigmoids
-from pong import rollout
 from pong.game import CELL_SIDES, PIXELS, SEEN, SIDE, Pong
+from pong.play import RolloutId, play
 from training import initial_state, learning, ppo
 from training.ppo import Adam, GameSteps, Objective, Steps, gather_rows, scatter_rows
+from training.rollout_task import StepsTask
 from training.settings import of_preset
 
 INPUTS, HIDDEN, STEPS = 12, 5, 40
 CLIP, BONUS, VALUE_WEIGHT = 0.2, 0.03, 0.5
+ROLLOUT_ID = RolloutId(seed=4, update=1, index=0)
 
 
 def some_weights(seed: int = 0) -> Arrays:
@@ -274,8 +276,8 @@ def weights() -> Arrays:
 
 
 def test_a_game_travels_whole(weights):
-    trajectory = rollout.play(Pong(), weights, 4, 1, 0)
-    game, record = rollout.play_steps(Pong(), weights, 4, 1, 0, discount=0.99, gae_lambda=0.95)
+    trajectory = play(Pong(), weights, ROLLOUT_ID)
+    game, record = StepsTask(discount=0.99, gae_lambda=0.95).run(Pong(), weights, ROLLOUT_ID)
     steps = Steps.of([game, game], SEEN)
     assert record.steps == len(trajectory.ups) == len(steps) // 2
     both = sparse.vstack([trajectory.observations] * 2, format="csr")
@@ -288,7 +290,7 @@ def test_a_game_travels_whole(weights):
 
 def test_what_is_learned_from_is_what_was_played(weights):
     """The network over all steps at once has the bits that it had one step at a time: the first ratio is 1."""
-    game, _ = rollout.play_steps(Pong(), weights, 4, 1, 0, discount=0.99, gae_lambda=0.95)
+    game, _ = StepsTask(discount=0.99, gae_lambda=0.95).run(Pong(), weights, ROLLOUT_ID)
     steps = Steps.of([game], SEEN)
     hidden = np.maximum(steps.observations @ weights["W1"], 0.0)
     assert (sigmoids(dot(hidden, weights["W2"])) == steps.probabilities).all()
@@ -297,11 +299,11 @@ def test_what_is_learned_from_is_what_was_played(weights):
 def test_it_sees_what_changed_and_what_is_lit_at_every_scale():
     pong = Pong()
     observation, _ = pong.reset(seed=4)
-    lit_before = dense(pong.seen())[PIXELS : 2 * PIXELS]
+    lit_before = dense(pong.observe())[PIXELS : 2 * PIXELS]
     for _ in range(60):
         observation, *_ = pong.step(1)
-        inputs, _ = pong.seen()
-        seen = dense(pong.seen())
+        inputs, _ = pong.observe()
+        seen = dense(pong.observe())
         changed, lit, first = seen[:PIXELS], seen[PIXELS : 2 * PIXELS], 2 * PIXELS
         assert (changed == observation).all()
         assert (lit - lit_before == observation).all()

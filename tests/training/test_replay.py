@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import functools
 import json
 import os
 import subprocess
@@ -35,10 +34,11 @@ from bitexact.determinism.digests import fingerprint
 from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
-from pong import rollout
 from pong.game import Pong
-from pong.rollout import RolloutRecord, Trajectory
+from pong.play import RolloutId, Trajectory, play
 from training import initial_state
+from training.rollout_record import RolloutRecord
+from training.rollout_task import GradientTask
 from training.run_config import opening
 
 pytest_plugins = ["real_runs"]
@@ -50,13 +50,16 @@ _done: dict[tuple, tuple[Arrays, RolloutRecord]] = {}
 @pytest.fixture(autouse=True)
 def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute no rollout twice in these tests: it is a function of its arguments, and takes its time."""
-    monkeypatch.setattr(rollout, "compute_gradient", functools.partial(remember, rollout.compute_gradient))
+    run = GradientTask.run
+    monkeypatch.setattr(GradientTask, "run", lambda task, *arguments: remember(run, task, *arguments))
 
 
-def remember(compute: Callable[..., Any], game: Pong, weights: Arrays, *name: float) -> tuple[Arrays, RolloutRecord]:
-    key = (fingerprint(weights), *name)
+def remember(
+    run: Callable[..., Any], task: GradientTask, game: Pong, weights: Arrays, rollout_id: RolloutId
+) -> tuple[Arrays, RolloutRecord]:
+    key = (fingerprint(weights), task, rollout_id)
     if key not in _done:
-        _done[key] = compute(game, weights, *name)
+        _done[key] = run(task, game, weights, rollout_id)
     gradient, record = _done[key]
     return {name: array.copy() for name, array in gradient.items()}, record
 
@@ -374,7 +377,7 @@ def test_a_property_that_stopped_a_rollout_fails_again(run, monkeypatch):
 @pytest.fixture(scope="module")
 def trajectory(undisturbed: Path) -> Trajectory:
     """Rollout 0 of update 3, played once more."""
-    return rollout.play(Pong(), state_after(undisturbed, 2).weights, real_settings(undisturbed).seed, 3, 0)
+    return play(Pong(), state_after(undisturbed, 2).weights, RolloutId(real_settings(undisturbed).seed, 3, 0))
 
 
 def test_a_rollout_is_traced(undisturbed, trajectory, tmp_path):

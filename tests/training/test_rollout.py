@@ -17,13 +17,16 @@ from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.digests import digest, fingerprint
 from bitexact.determinism.streams import Purpose, Stream
 from invariants import PropertyFailed
-from pong import game, rollout
+from pong import game
 from pong.game import Pong
-from pong.rollout import RolloutRecord, Trajectory
+from pong.play import RolloutId, Trajectory, play
+from training.rollout_record import RolloutRecord, combine_fingerprints
+from training.rollout_task import GradientTask
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = {"seed": 3, "update": 5, "index": 2}
+ROLLOUT_ID = RolloutId(seed=3, update=5, index=2)
 DISCOUNT = 0.99
+TASK = GradientTask(DISCOUNT)
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +41,12 @@ def pong() -> Pong:
 
 @pytest.fixture(scope="module")
 def done(weights) -> tuple[Arrays, RolloutRecord]:
-    return rollout.compute_gradient(Pong(), weights, **NAME, discount=DISCOUNT)
+    return TASK.run(Pong(), weights, ROLLOUT_ID)
 
 
 @pytest.fixture(scope="module")
 def trajectory(weights) -> Trajectory:
-    return rollout.play(Pong(), weights, **NAME)
+    return play(Pong(), weights, ROLLOUT_ID)
 
 
 def same(first: tuple[Arrays, RolloutRecord], second: tuple[Arrays, RolloutRecord]) -> bool:
@@ -58,9 +61,11 @@ def in_a_fresh_process(**environment: str) -> dict:
         import dataclasses, json
         import policy
         from bitexact.determinism import digests
-        from pong import game, rollout
+        from pong import game
+        from pong.play import RolloutId
+        from training.rollout_task import GradientTask
         weights = policy.initial_weights(3, game.PIXELS, 32)
-        gradient, record = rollout.compute_gradient(game.Pong(), weights, **{NAME}, discount={DISCOUNT})
+        gradient, record = GradientTask({DISCOUNT}).run(game.Pong(), weights, {ROLLOUT_ID})
         print(json.dumps([digests.digest(gradient), dataclasses.asdict(record)]))
     """
     result = subprocess.run(
@@ -104,21 +109,21 @@ def test_a_rollout_is_the_same_on_a_lesser_processor(done):
 def test_a_rollout_is_the_same_after_others_on_the_same_game(done, weights, pong):
     others = policy.initial_weights(8, game.PIXELS, 16)
     for index in range(2):
-        rollout.compute_gradient(pong, others, seed=1, update=1, index=index, discount=DISCOUNT)
-    assert same(rollout.compute_gradient(pong, weights, **NAME, discount=DISCOUNT), done)
-    assert same(rollout.compute_gradient(pong, weights, **NAME, discount=DISCOUNT), done)
+        TASK.run(pong, others, RolloutId(seed=1, update=1, index=index))
+    assert same(TASK.run(pong, weights, ROLLOUT_ID), done)
+    assert same(TASK.run(pong, weights, ROLLOUT_ID), done)
 
 
 def test_a_rollout_leaves_its_weights_alone(done, pong):
     weights = policy.initial_weights(3, game.PIXELS, 32)
     for array in weights.values():
         array.flags.writeable = False  # as they come out of Ray's object store
-    assert same(rollout.compute_gradient(pong, weights, **NAME, discount=DISCOUNT), done)
+    assert same(TASK.run(pong, weights, ROLLOUT_ID), done)
 
 
 @pytest.mark.parametrize("other", [{"seed": 4}, {"update": 6}, {"index": 3}, {"update": 2, "index": 5}])
 def test_another_name_is_another_rollout(done, weights, pong, other):
-    _, record = rollout.compute_gradient(pong, weights, **NAME | other, discount=DISCOUNT)
+    _, record = TASK.run(pong, weights, dataclasses.replace(ROLLOUT_ID, **other))
     assert record.digest != done[1].digest
     assert record.weights == done[1].weights
 
@@ -126,10 +131,10 @@ def test_another_name_is_another_rollout(done, weights, pong, other):
 def test_other_weights_and_another_discount_give_another_rollout(done, weights, pong):
     altered = {name: array.copy() for name, array in weights.items()}
     altered["W2"][0] = np.nextafter(altered["W2"][0], np.float32(1))
-    _, record = rollout.compute_gradient(pong, altered, **NAME, discount=DISCOUNT)
+    _, record = TASK.run(pong, altered, ROLLOUT_ID)
     assert record.weights != done[1].weights
     assert record.digest != done[1].digest
-    _, record = rollout.compute_gradient(pong, weights, **NAME, discount=0.98)
+    _, record = GradientTask(0.98).run(pong, weights, ROLLOUT_ID)
     assert record.digest != done[1].digest
     assert record.arrays["actions"] == done[1].arrays["actions"]
 
@@ -144,9 +149,9 @@ def test_up_is_taken_when_the_streams_number_is_below_its_probability(trajectory
 
 
 def test_evaluation_brings_thresholds_of_its_own(weights, pong):
-    greedy = rollout.play(pong, weights, **NAME, thresholds=itertools.repeat(0.5))
+    greedy = play(pong, weights, ROLLOUT_ID, thresholds=itertools.repeat(0.5))
     np.testing.assert_array_equal(greedy.ups, greedy.probabilities > 0.5)
-    always_down = rollout.play(pong, weights, **NAME, thresholds=itertools.repeat(1.0))
+    always_down = play(pong, weights, ROLLOUT_ID, thresholds=itertools.repeat(1.0))
     assert not always_down.ups.any()
 
 
@@ -239,7 +244,7 @@ def test_the_digest_changes_with_any_byte_of(name, trajectory, done):
         altered.view(np.uint8).flat[at] ^= 1
         fingerprints = {**record.arrays, name: fingerprint({name: altered})}
         assert fingerprints[name] != record.arrays[name]
-        assert rollout.combined(fingerprints) != record.digest
+        assert combine_fingerprints(fingerprints) != record.digest
 
 
 def test_each_array_has_its_own_fingerprint(trajectory, done):
@@ -253,7 +258,7 @@ def test_each_array_has_its_own_fingerprint(trajectory, done):
 
 def test_a_truncated_game_is_not_asked_for_21_points(weights, pong, monkeypatch):
     monkeypatch.setattr(game, "MAX_STEPS", 300)
-    gradient, record = rollout.compute_gradient(pong, weights, **NAME, discount=DISCOUNT)
+    gradient, record = TASK.run(pong, weights, ROLLOUT_ID)
     assert record.steps == 300
     assert 0 < max(record.points_won, record.points_lost) < 21
     assert abs(gradient["W1"]).max() > 0.0
@@ -267,12 +272,12 @@ def test_a_game_that_ends_early_without_the_limit_is_noticed(weights, monkeypatc
 
     monkeypatch.setattr(game, "MAX_STEPS", 300)
     with pytest.raises(PropertyFailed, match="a game played out has a side at 21"):
-        rollout.compute_gradient(Impatient(), weights, **NAME, discount=DISCOUNT)
+        TASK.run(Impatient(), weights, ROLLOUT_ID)
 
 
 def test_a_game_without_a_point_gives_a_gradient_of_zeros(weights, pong, monkeypatch):
     monkeypatch.setattr(game, "MAX_STEPS", 5)
-    gradient, record = rollout.compute_gradient(pong, weights, **NAME, discount=DISCOUNT)
+    gradient, record = TASK.run(pong, weights, ROLLOUT_ID)
     assert (record.points_won, record.points_lost, record.loss) == (0, 0, 0.0)
     assert digest(gradient) == digest({name: np.zeros_like(array) for name, array in weights.items()})
 
@@ -288,14 +293,14 @@ class Doubled(Pong):
 def test_a_step_of_two_points_is_noticed(weights, monkeypatch):
     monkeypatch.setattr(game, "MAX_STEPS", 300)
     with pytest.raises(PropertyFailed, match="a step wins or loses one point at most"):
-        rollout.compute_gradient(Doubled(), weights, **NAME, discount=DISCOUNT)
+        TASK.run(Doubled(), weights, ROLLOUT_ID)
 
 
 def test_weights_that_are_no_numbers_are_noticed_as_a_property(weights, pong, monkeypatch):
     monkeypatch.setattr(game, "MAX_STEPS", 20)
     diverged = {**weights, "W2": np.full_like(weights["W2"], np.nan)}
     with pytest.raises(PropertyFailed, match="a probability lies within 0 and 1"):
-        rollout.compute_gradient(pong, diverged, **NAME, discount=DISCOUNT)
+        TASK.run(pong, diverged, ROLLOUT_ID)
 
 
 @pytest.mark.parametrize("broken", [{"W1": np.inf}, {"W2": np.nan}])
@@ -311,4 +316,4 @@ def test_a_gradient_that_is_not_finite_is_noticed(weights, pong, monkeypatch, br
     monkeypatch.setattr(game, "MAX_STEPS", 100)
     monkeypatch.setattr(policy, "gradient", spoilt)
     with pytest.raises(PropertyFailed, match="a gradient is finite"):
-        rollout.compute_gradient(pong, weights, **NAME, discount=DISCOUNT)
+        TASK.run(pong, weights, ROLLOUT_ID)

@@ -19,9 +19,11 @@ import yaml
 from containers import Containers, why_not
 
 from bitexact.storage.state import State
-from pong import rollout
 from pong.game import Pong
+from pong.play import RolloutId
 from training import initial_state, learning, settings
+from training.rollout_record import RolloutRecord
+from training.rollout_task import RolloutTask
 from training.settings import Settings
 from workload import container_faults
 from workload.container_faults import ContainerFault
@@ -231,15 +233,15 @@ def digests_without_ray(chosen: Settings, updates: int) -> dict[int, str]:
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
         for _ in range(updates):
             batch = learning.new_batch(chosen, now)
-            for result in processes.map(functools.partial(_play, chosen, now), range(chosen.batch_size)):
+            for result in processes.map(functools.partial(_play, batch.task, now), batch.rollout_ids):
                 batch.add(*result)
             now = batch.learn()
             digests[now.update] = now.digest()
     return digests
 
 
-def _play(chosen: Settings, now: State, index: int) -> tuple[Any, rollout.RolloutRecord]:
-    return learning.new_batch(chosen, now).play(_game(), index)
+def _play(task: RolloutTask, now: State, rollout_id: RolloutId) -> tuple[Any, RolloutRecord]:
+    return task.run(_game(), now.weights, rollout_id)
 
 
 @functools.cache

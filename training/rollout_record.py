@@ -1,0 +1,71 @@
+"""What the driver keeps of a rollout beside what is learned from: its line in rollouts.jsonl, numbers and digests.
+
+A record is made where the rollout was played, once all that must hold of any rollout was found to hold.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+import invariants
+from bitexact.determinism.arrays import Arrays
+from bitexact.determinism.digests import fingerprint
+from pong.play import RolloutId, Trajectory
+
+
+@dataclass(frozen=True)
+class RolloutRecord:
+    """One rollout in numbers; the names of its fields are the keys of its line."""
+
+    update: int
+    index: int
+    reward: int
+    steps: int
+    points_won: int
+    points_lost: int
+    loss: float  # -sum over t of advantage_t log p(action_t); a statistic, not on the way to the weights
+    weights: str  # fingerprint of the weights it was played with
+    digest: str  # fingerprint of its actions, its rewards, and what is learned from
+    arrays: dict[str, str]  # the same, array by array: names what differs
+
+
+def record_rollout(
+    rollout_id: RolloutId, weights: Arrays, trajectory: Trajectory, advantages: np.ndarray, learned_from: Arrays
+) -> RolloutRecord:
+    """The record of a rollout of T steps: `advantages` are float64 [T], `learned_from` what it sends to the update.
+
+    Raises PropertyFailed where something does not hold that holds of any rollout.
+    """
+    rewards, ups, probabilities = trajectory.rewards, trajectory.ups, trajectory.probabilities
+    of_action = np.where(ups, probabilities, 1.0 - probabilities)
+    arrays = {"actions": ups, "rewards": rewards} | learned_from
+    fingerprints = {name: fingerprint({name: array}) for name, array in arrays.items()}
+    record = RolloutRecord(
+        update=rollout_id.update,
+        index=rollout_id.index,
+        reward=int(rewards.sum()),
+        steps=len(rewards),
+        points_won=int((rewards > 0).sum()),
+        points_lost=int((rewards < 0).sum()),
+        loss=-math.fsum((advantages * np.log(of_action)).tolist()),
+        weights=fingerprint(weights),
+        digest=combine_fingerprints(fingerprints),
+        arrays=fingerprints,
+    )
+    _check(trajectory, record, rollout_id.details)
+    return record
+
+
+def combine_fingerprints(fingerprints: dict[str, str]) -> str:
+    """One fingerprint of several named ones."""
+    return fingerprint({name: np.frombuffer(bytes.fromhex(value), np.uint8) for name, value in fingerprints.items()})
+
+
+def _check(trajectory: Trajectory, record: RolloutRecord, where: dict[str, int]) -> None:
+    invariants.a_step_wins_or_loses_one_point_at_most(trajectory.rewards, where)
+    invariants.a_probability_lies_within_0_and_1(trajectory.probabilities, where)
+    invariants.a_reward_lies_within_21_points(record.reward, where)
+    if not trajectory.truncated:
+        invariants.a_game_played_out_has_a_side_at_21(record.points_won, record.points_lost, where)
+    invariants.a_point_is_won(record.points_won, where)
