@@ -1,6 +1,7 @@
 # make train    set up, and train until Ctrl-C          make train ARGS=--resume    go on
 # make test     set up, and run the quick tests         make test-all               all of them
 # make check    what the code must look like            make docs                   pages made from the code
+# make pythons  the golden digests on each Python that pyenv has here
 # make bench    measure how fast it is, 10 minutes      make soak               memory over 1,000 updates
 # make chaos    play the Antithesis platform (needs Docker)   make clean              forget the environment
 PYTHON ?= python3
@@ -13,7 +14,7 @@ made_from = $(shell { $(PYTHON) --version; pwd; cat $(1); } | sha256sum | cut -c
 RUN_STAMP := $(VENV)/made-for-running-$(call made_from,requirements.txt)
 DEV_STAMP := $(VENV)/made-for-testing-$(call made_from,requirements.txt requirements-dev.txt)
 
-.PHONY: train test test-all check format docs chaos bench soak clean
+.PHONY: train test test-all check format docs pythons chaos bench soak clean
 train: $(RUN_STAMP)
 	$(VENV)/bin/python driver.py --batch-size=10 $(ARGS)
 
@@ -34,6 +35,9 @@ format: $(DEV_STAMP)
 
 docs: $(RUN_STAMP)
 	$(VENV)/bin/python -m bitexact.reporting.properties > docs/properties.md
+
+pythons:
+	.ci/pythons
 
 chaos: $(RUN_STAMP)
 	$(VENV)/bin/python -m workload.local_antithesis --minutes 10 $(ARGS)
