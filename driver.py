@@ -17,28 +17,22 @@ refuses, 130 and 143 interrupted.
 """
 
 import socket
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-import track
-from bitexact.cli import environment, exits
+from bitexact.cli import exits, process_environment
 from bitexact.cli.exits import BadInput, ClusterLost, DiskRefused, Ended, Interrupted
 from bitexact.cli.interrupts import Interrupts
 from bitexact.cli.progress import Progress, show
-from bitexact.cluster.pool import Key, Pool, PoolSettings
-from bitexact.determinism import process, versions
+from bitexact.determinism import process
+from bitexact.reporting import beside
 from bitexact.storage import config
 from bitexact.storage.run_directory import RunDirectory, open_for_writing
-from bitexact.storage.state import State
 from training.run_config import opening
 from training.settings import Settings, from_command_line
 
-if TYPE_CHECKING:
-    from pong_actor import Greeting
-    from training.recorder import Recorder
-    from training.rollout_record import RolloutRecord
-
-_BRING_TIMEOUT_S = 2.0
+_TRACK = Path(__file__).with_name("track.py")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -47,59 +41,37 @@ def main(arguments: Sequence[str]) -> None:
     interrupts = Interrupts()
     with show("Ray Pong") as progress:
         _check_this_process(progress)
-        track.expect_packages(settings)
+        beside.expect_packages(settings.mlflow)
         if settings.address:
             _check_cluster(settings.address)
         try:
             with (
                 open_for_writing(opening(settings), progress.note) as run,
                 interrupts.blamed(),
-                track.beside(settings),
+                beside.running(_tracker(settings)),
             ):
-                environment.prepare_driver(run.properties, embedded=settings.address is None)
-                train(settings, run, progress, interrupts)
+                _train(settings, run, progress, interrupts)
         except (ClusterLost, DiskRefused, Interrupted) as end:
             raise _with_the_way_on(end, settings) from None
 
 
-def train(settings: Settings, run: RunDirectory, progress: Progress, interrupts: Interrupts) -> None:
-    """Weights out, games played, steps or gradients back, learn: until stopped."""
+def _train(settings: Settings, run: RunDirectory, progress: Progress, interrupts: Interrupts) -> None:
+    process_environment.prepare_driver(run.properties, embedded=settings.address is None)
     # From here on: Ray's modules, and Ray while it starts, swallow what a handler raises.
     interrupts.defer(end_now=lambda end: exits.at_once(_with_the_way_on(end, settings)))
-    # These import Ray or the SDK, which read the environment that has only now been prepared.
-    import report
-    from bitexact.cluster.ray_cluster import RayCluster, bring_files, connect
-    from bitexact.cluster.sums_on_nodes import SumsOnNodes
+    # With these come Ray and the SDK, which read the environment that has only now been prepared.
     from pong_actor import PongEnv
-    from training.learning import new_batch
-    from training.recorder import Recorder
+    from training import loop
 
-    recorder = Recorder(settings, run, progress)
-    state = recorder.restore()
-    interrupts.check()
-    with connect(settings.address, settings.actors) as place:
-        interrupts.check()
-        cluster = RayCluster(PongEnv, *settings.of_a_rollout(), tuple(versions.pinned()))
-        listener = _Listener(recorder, interrupts)
-        pool = Pool(cluster, _pool_settings(settings), listener)
-        sums = SumsOnNodes(cluster, listener) if settings.address else None
-        pool.wait_until_ready()
-        _announce(settings, state, f"{place}: {pool.describe()}", progress)
-        recorder.start_lap()
-        try:
-            while not recorder.finished(state):
-                batch = new_batch(settings, state, sums)
-                while keys := batch.missing_keys():  # all; then those, if any, whose gradients are lost with a node
-                    for _, (result, record) in pool.run(batch.method, state.weights, keys):
-                        batch.add(result, record)
-                state = batch.learn()
-                recorder.commit(state, batch, pool.take_counts())
-        finally:
-            recorder.checkpoint()
-            for sentence in bring_files(run.properties, _BRING_TIMEOUT_S) if settings.address else []:
-                progress.note(f"what another node saw of the properties is missing: {sentence}")
-            progress.note(report.make([run.path]).summary())
-    progress.note(f"update {state.update} done, weights digest {state.digest()}")
+    loop.train(settings, run, PongEnv, progress, interrupts)
+
+
+def _tracker(settings: Settings) -> list[str]:
+    """The command that shows the run elsewhere while it is trained; empty if it is to be shown nowhere."""
+    wanted = ["--tensorboard"] if settings.tensorboard else []
+    wanted += [f"--mlflow={settings.mlflow}"] if settings.mlflow else []
+    wanted += [f"--video-every={settings.video_every}"] if settings.video_every else []
+    return [sys.executable, str(_TRACK), str(settings.directory), "--follow", *wanted] if wanted else []
 
 
 def _with_the_way_on(end: Ended, settings: Settings) -> Ended:
@@ -107,34 +79,6 @@ def _with_the_way_on(end: Ended, settings: Settings) -> Ended:
     if (settings.directory / config.CONFIG).exists():
         end.args = (f"{str(end).rstrip('.')}. Go on with: {settings.resume_command()}",)
     return end
-
-
-class _Listener:
-    """What the pool tells the driver, and asks it."""
-
-    def __init__(self, recorder: "Recorder", interrupts: Interrupts) -> None:
-        self.event, self.interrupt = recorder.event, interrupts.check
-        self._versions = versions.installed()
-
-    def refusal(self, greeting: "Greeting") -> str:
-        """Why a node would compute other bits than the run's."""
-        return greeting.objection(self._versions)
-
-    def fingerprint(self, value: tuple[Any, "RolloutRecord"]) -> str:
-        """A rollout's digest: of its actions, its rewards, and what is learned from."""
-        return value[1].digest
-
-    def duplicate(self, key: Key, first: str, second: str) -> None:
-        """A rollout that was raced came back a second time."""
-        import invariants
-
-        where = {"update": key[0], "index": key[1]}
-        invariants.a_late_duplicate_is_dropped(where)
-        invariants.a_rollout_done_twice_gives_the_same_bytes(first, second, where)
-
-
-def _pool_settings(settings: Settings) -> PoolSettings:
-    return PoolSettings(settings.actors, settings.batch_size, settings.rollout_timeout_s, settings.cluster_timeout_s)
 
 
 def _check_cluster(address: str) -> None:
@@ -151,14 +95,6 @@ def _check_this_process(progress: Progress) -> None:
         )
     if not process.is_tested_processor():
         progress.note("This is not an x86-64 processor: it trains, but equal digests are not tested here.")
-
-
-def _announce(settings: Settings, state: State, place: str, progress: Progress) -> None:
-    parameters = sum(array.size for array in state.weights.values())
-    progress.note(f"run directory  {settings.directory}" + (f", after update {state.update}" if state.update else ""))
-    progress.note(f"playing        Pong, {settings.batch_size} rollouts an update, seed {settings.seed}, on {place}")
-    progress.note(f"policy         {parameters:,} parameters, learning rate {settings.learning_rate:g}")
-    progress.note(f"stop           Ctrl-C; go on with: {settings.resume_command()}")
 
 
 if __name__ == "__main__":

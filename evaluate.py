@@ -17,38 +17,27 @@ refuses, 130 and 143 interrupted.
 import contextlib
 import json
 import math
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import tyro
-from scipy import stats
 
-from bitexact.cli import command_line, environment, exits
+from bitexact.cli import command_line, exits, process_environment
 from bitexact.cli.exits import BadInput
 from bitexact.cli.interrupts import Interrupts
-from bitexact.cli.progress import bar
-from bitexact.cluster.pool import Key, Pool, PoolSettings
-from bitexact.determinism import versions
-from bitexact.determinism.arrays import Arrays
 from bitexact.storage import checkpoints, durable
 from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
 from bitexact.storage.run_directory import CHECKPOINTS, PROPERTIES
 from bitexact.storage.state import State
 from pong import film, terminal
-from pong.game import Pong
+from pong.evaluation_summary import in_words, summary
 from training import initial_state
 from training.settings import PPO, REINFORCE, Settings, of_preset, read_settings
 
-if TYPE_CHECKING:
-    from pong.evaluation import GameResult
-    from pong_actor import Greeting
-
 _MOST_GAMES = 100_000
-_NOT_OF_AN_EVALUATION = 0.0, 0.0  # discount and trace decay, which are for learning
 
 
 @dataclass(frozen=True)
@@ -96,50 +85,22 @@ def main(arguments: Sequence[str]) -> None:
     interrupts = Interrupts()
     state = _load(chosen.policy)
     with _properties_of(chosen.policy) as folder, interrupts.blamed():
-        environment.prepare_driver(folder, embedded=True)
-        results = _play(chosen, state.weights, interrupts)
+        process_environment.prepare_driver(folder, embedded=True)
+        interrupts.defer(exits.at_once)
+        # With these come Ray and the SDK, which read the environment that has only now been prepared.
+        from pong import evaluator
+        from pong_actor import PongEnv
+
+        games = evaluator.Games(chosen.games, chosen.seed, chosen.greedy)
+        found = summary(evaluator.play(games, state.weights, PongEnv, chosen.actors, interrupts))
         if chosen.video or chosen.watch:
-            _show(chosen, state.weights)
-    found = summary(results)
+            evaluator.show_first(games, state.weights, chosen.video, chosen.watch)
     if chosen.save_weights:
         checkpoints.write(chosen.save_weights, state)
     if chosen.json:
         durable.write_atomically(chosen.json, json.dumps(found, indent=1).encode() + b"\n")
     how = "greedy" if chosen.greedy else "sampled"
     print(f"{chosen.policy}, after update {state.update}: {in_words(found)} ({how}, seed {chosen.seed})")
-
-
-def summary(results: Sequence["GameResult"]) -> dict[str, Any]:
-    """What JSON says of some games. The interval is Student's, for the mean; none for a single game."""
-    rewards = [result.reward for result in results]
-    games, mean = len(rewards), math.fsum(rewards) / len(rewards)
-    half = math.nan
-    if games > 1:
-        variance = math.fsum((reward - mean) ** 2 for reward in rewards) / (games - 1)
-        half = float(stats.t.ppf(0.975, games - 1)) * math.sqrt(variance / games)
-    return {
-        "games": games,
-        "mean": mean,
-        "ci95_low": None if math.isnan(half) else mean - half,
-        "ci95_high": None if math.isnan(half) else mean + half,
-        "min": min(rewards),
-        "max": max(rewards),
-        "points_for": sum(result.points_for for result in results),
-        "points_against": sum(result.points_against for result in results),
-        "games_won": sum(reward > 0 for reward in rewards),
-        "steps_mean": math.fsum(result.steps for result in results) / games,
-    }
-
-
-def in_words(found: dict[str, Any]) -> str:
-    """The same as a sentence."""
-    low, high = found["ci95_low"], found["ci95_high"]
-    interval = "" if low is None else f" (95 % interval {low:+.2f} to {high:+.2f})"
-    return (
-        f"mean reward {found['mean']:+.2f}{interval}, from {found['min']:+d} to {found['max']:+d}; "
-        f"{found['games_won']} of {found['games']} games won, "
-        f"points {found['points_for']} : {found['points_against']}, {found['steps_mean']:,.0f} steps a game"
-    )
 
 
 def _load(path: Path) -> State:
@@ -173,54 +134,6 @@ def _properties_of(path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="ray-pong-") as folder:
         yield Path(folder)
-
-
-def _play(chosen: Arguments, weights: Arrays, interrupts: Interrupts) -> list["GameResult"]:
-    """The games' results, in order, played by actors."""
-    interrupts.defer(exits.at_once)
-    from bitexact.cluster.ray_cluster import RayCluster, connect
-    from pong_actor import PongEnv  # imports Ray and the SDK, which read the environment that was just prepared
-
-    with connect(None, chosen.actors):
-        cluster = RayCluster(PongEnv, chosen.seed, *_NOT_OF_AN_EVALUATION, tuple(versions.pinned()))
-        pool = Pool(cluster, PoolSettings(chosen.actors, chosen.games), _Listener(interrupts))
-        keys = [(index,) for index in range(chosen.games)]
-        arriving = bar(pool.run("evaluate", (weights, chosen.greedy), keys), "playing", total=chosen.games)
-        return [result for _, result in sorted(arriving, key=lambda arrival: arrival[0])]
-
-
-def _show(chosen: Arguments, weights: Arrays) -> None:
-    """The first game, as a video and in the terminal."""
-    from pong.evaluation import EvaluationTask, evaluation_id  # it imports the SDK: see above
-
-    first = evaluation_id(chosen.seed, index=0)
-    trajectory = EvaluationTask(chosen.greedy).play(Pong(), weights, first)
-    if chosen.video:
-        film.write_video(chosen.video, trajectory, first)
-    if chosen.watch:
-        terminal.watch(trajectory, first)
-
-
-class _Listener:
-    """What the pool tells, and asks."""
-
-    def __init__(self, interrupts: Interrupts) -> None:
-        self.interrupt = interrupts.check
-        self._versions = versions.installed()
-
-    def event(self, text: str) -> None:
-        print(text, file=sys.stderr)
-
-    def refusal(self, greeting: "Greeting") -> str:
-        return greeting.objection(self._versions)
-
-    def fingerprint(self, value: "GameResult") -> str:
-        return repr(value)
-
-    def duplicate(self, key: Key, first: str, second: str) -> None:
-        import invariants
-
-        invariants.a_rollout_done_twice_gives_the_same_bytes(first, second, {"index": key[0]})
 
 
 if __name__ == "__main__":

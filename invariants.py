@@ -2,7 +2,8 @@
 
 This is the only file that asserts through the Antithesis SDK. On the platform, and wherever
 ANTITHESIS_SDK_LOCAL_OUTPUT names a file, each property's first pass and first failure in a process are written down;
-elsewhere the SDK's part costs nothing. The SDK chooses its output when it is first imported: see `environment.py`.
+elsewhere the SDK's part costs nothing. The SDK chooses its output when it is first imported: see
+`process_environment.py`.
 
 A failed `always` raises nothing by itself. Functions marked `@guard` therefore also raise PropertyFailed, so that
 nothing is committed on top of a broken property. Arguments are plain numbers and arrays, `where` says which update and
@@ -20,9 +21,9 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
-from bitexact.cli import environment
+from bitexact.cli import process_environment
 
-environment.direct_properties()  # before the SDK is imported: it chooses its output then
+process_environment.direct_properties()  # before the SDK is imported: it chooses its output then
 
 from antithesis.assertions import always, always_less_than_or_equal_to, reachable, sometimes
 

@@ -16,17 +16,15 @@ Exit codes: 0 shown, 2 bad input, 3 a server did not answer, 130 and 143 interru
 
 import contextlib
 import functools
-import importlib.util
 import json
 import math
 import os
 import select
-import subprocess
 import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,14 +35,13 @@ from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput, ClusterLost
 from bitexact.cli.interrupts import Interrupts
 from bitexact.cluster.pool import COUNTED
+from bitexact.reporting import beside
 from bitexact.storage import config, durable
 from bitexact.storage.ledger import METRICS
 from bitexact.storage.run_directory import CHECKPOINTS, TENSORBOARD, TRACKED
 from training.settings import Settings
 
 _LOOK_EVERY_S, _ASK_AGAIN_AFTER_S = 1.0, 60.0
-_END_TIMEOUT_S = 10.0
-_NICENESS = 19  # the training comes first
 _AT_A_TIME = 200  # updates
 _PAGES = {
     "reward": {"mean": "reward_mean", "mean_100": "reward_mean_100", "min": "reward_min", "max": "reward_max"},
@@ -78,7 +75,7 @@ class Arguments:
             raise BadInput("say where to show the run: --tensorboard, --mlflow URI, or both.")
         wanted = Settings(tensorboard=self.tensorboard, mlflow=self.mlflow, video_every=self.video_every)
         wanted.check()
-        expect_packages(wanted)
+        beside.expect_packages(self.mlflow)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -101,37 +98,6 @@ def main(arguments: Sequence[str]) -> None:
     silent = [sink.close() for sink in sinks]
     if any(silent) and not chosen.follow:  # there it has been said
         raise ClusterLost(" ".join(filter(None, silent)))
-
-
-def expect_packages(settings: Settings) -> None:
-    """Raise BadInput if a package is missing that the settings ask for."""
-    if settings.mlflow and not importlib.util.find_spec("mlflow"):
-        raise BadInput("--mlflow needs a package more: pip install -r requirements-mlflow.txt.")
-
-
-@contextlib.contextmanager
-def beside(settings: Settings) -> Iterator[None]:
-    """Follow a run in a process of its own while the block runs, if the settings ask for it."""
-    wanted = ["--tensorboard"] if settings.tensorboard else []
-    wanted += [f"--mlflow={settings.mlflow}"] if settings.mlflow else []
-    wanted += [f"--video-every={settings.video_every}"] if settings.video_every else []
-    if not wanted:
-        yield
-        return
-    command = [sys.executable, __file__, str(settings.directory), "--follow", *wanted]
-    own_session = True  # Ctrl-C is for the driver
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=own_session) as process:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
-        try:
-            yield
-        finally:
-            assert process.stdin
-            process.stdin.close()
-            try:
-                process.wait(_END_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
 # ---- where a run is shown ---------------------------------------------------------------------------------------
@@ -308,15 +274,14 @@ class MLflow(Sink):
 
     def end(self) -> None:
         """Checkpoint and report, as they are now."""
-        import report
-        from bitexact.reporting import report_page
+        from bitexact.reporting import report_page, verdicts
         from bitexact.storage.checkpoints import Checkpoints
 
         run_id, checkpoints = self._run_id(), Checkpoints(self.run / CHECKPOINTS)
         if updates := checkpoints.updates():
             self._client.log_artifact(run_id, str(checkpoints.path(updates[-1])), "checkpoints")
         with tempfile.TemporaryDirectory(prefix="ray-pong-") as folder:
-            report_page.write(report.make([self.run]), Path(folder) / "report.html")
+            report_page.write(verdicts.make([self.run]), Path(folder) / "report.html")
             self._client.log_artifact(run_id, str(Path(folder) / "report.html"))
         self._client.set_terminated(run_id)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import cast
 
 from benchmarks.figures import Figure, Result
-from bitexact.cli import environment
+from bitexact.cli.process_environment import LOCAL_OUTPUT, PROPERTIES_FOLDER
 from training.run_config import opening
 from training.settings import PPO, REINFORCE, Preset, of_preset
 
@@ -34,9 +34,9 @@ def measure(smallest: bool) -> Result:
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         for preset, (output, at_most) in itertools.product((PPO, REINFORCE), (("off", 1.0), ("on", 2.0))):
-            clean = {name: value for name, value in os.environ.items() if name != environment.PROPERTIES_FOLDER}
+            clean = {name: value for name, value in os.environ.items() if name != PROPERTIES_FOLDER}
             if output == "on":
-                clean[environment.LOCAL_OUTPUT] = str(Path(folder) / f"{preset}.jsonl")
+                clean[LOCAL_OUTPUT] = str(Path(folder) / f"{preset}.jsonl")
             command = [sys.executable, "-m", "benchmarks.invariants_cost", preset, *size]
             done = subprocess.run(command, cwd=_ROOT, env=clean, stdout=subprocess.PIPE, check=True)
             shares = json.loads(done.stdout.splitlines()[-1])

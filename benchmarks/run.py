@@ -23,7 +23,7 @@ from typing import Annotated
 import tyro
 
 from benchmarks.figures import load, save, show
-from bitexact.cli import command_line, environment, exits
+from bitexact.cli import command_line, exits, process_environment
 from bitexact.cli.exits import BadInput, Ended, Interrupted
 from bitexact.cli.interrupts import Interrupts
 
@@ -81,7 +81,7 @@ def _measure(name: str, chosen: Arguments) -> None:
     """Measure here. Ray and the SDK are imported only now: they read the environment then."""
     os.environ["PYTHONPATH"] = str(_ROOT)  # for Ray's workers
     with tempfile.TemporaryDirectory() as folder:
-        environment.prepare_driver(Path(folder), embedded=True)
+        process_environment.prepare_driver(Path(folder), embedded=True)
         module, function = MEASURES[name]
         try:
             result = getattr(importlib.import_module(f"benchmarks.{module}"), function)(chosen.smallest)

@@ -6,34 +6,19 @@
 A walker is to cross 16 fields of slippery ice. Its table says how much it likes each of 4 moves on each field. A
 rollout tries the table with noise added and with the same noise taken away; the noise is worth the difference in wins
 (Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement Learning", 2017). What is this game's
-own here, and what is not, is explained in docs/your-own-loop.md. Exit codes: as those of driver.py.
+own is in lake.py; docs/your-own-loop.md explains what is not. Exit codes: as those of driver.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import gymnasium
-import numpy as np
 import tyro
 
-from bitexact.cli import command_line, environment, exits
-from bitexact.cli.exits import BadInput, Differs
+from bitexact.cli import command_line, exits, process_environment
 from bitexact.cli.interrupts import Interrupts
-from bitexact.cluster.pool import Key, Pool, PoolSettings
-from bitexact.determinism.digests import fingerprint
-from bitexact.determinism.streams import Stream
-from bitexact.determinism.tree_sum import TreeSum
-from bitexact.storage.checkpoints import Checkpoints
-from bitexact.storage.ledger import Ledger
-from bitexact.storage.run_directory import CHECKPOINTS, PROPERTIES, locked
-from bitexact.storage.state import State
-
-FIELDS, MOVES = 16, 4
-BATCH, GAMES, RATE = 16, 20, 10.0
-Result = tuple[dict[str, np.ndarray], dict[str, Any]]  # what is learned from a rollout, and its line in the ledger
+from bitexact.storage.run_directory import PROPERTIES, locked
 
 
 @dataclass(frozen=True)
@@ -52,159 +37,21 @@ class Arguments:
     """Recompute what the run recorded, and compare."""
 
 
-# ---- the game and the learning: pure functions ------------------------------------------------------------------
-
-
-class Purpose(IntEnum):
-    """What a stream of random numbers is for."""
-
-    NOISE = 0
-    ICE = 1
-
-
-def try_noise(table: np.ndarray, seed: int, update: int, index: int) -> Result:
-    """One rollout: a function of its arguments, whoever computes it."""
-    noise = Stream(seed, Purpose.NOISE, update, index).uniforms(FIELDS * MOVES).reshape(FIELDS, MOVES) - 0.5
-    ice = iter(Stream(seed, Purpose.ICE, update, index))
-    game = gymnasium.make("FrozenLake-v1", is_slippery=False)  # the ice is ours: the game's own would not be addressed
-    more, less = (sum(cross(game, table + sign * noise, ice) for _ in range(GAMES)) for sign in (1.0, -1.0))
-    gradient = {"table": (noise * (more - less)).astype(np.float32)}
-    return gradient, {"update": update, "index": index, "reward": more + less, "digest": fingerprint(gradient)}
-
-
-def cross(game: Any, table: np.ndarray, ice: Iterator[float]) -> int:
-    """One game: 1 if the other side is reached. A third of the moves slip to the left, a third to the right."""
-    field, _ = game.reset()
-    over, reward = False, 0
-    while not over:
-        slip = int(next(ice) * 3.0) - 1
-        field, reward, terminated, truncated, _ = game.step((int(table[field].argmax()) + slip) % MOVES)
-        over = terminated or truncated
-    return int(reward)
-
-
-def first_state() -> State:
-    """No move is liked better than another."""
-    return State(0, {"table": np.zeros((FIELDS, MOVES), np.float32)}, {})
-
-
-def learn(state: State, results: dict[Key, Result]) -> State:
-    """The state after the next update: one step along the sum of all noise, each worth what it won."""
-    total = TreeSum(BATCH)  # in an order that does not depend on arrival
-    for (_, index), (gradient, _) in results.items():
-        total.add(index, gradient)
-    step = np.float32(RATE / (BATCH * GAMES)) * total.total()["table"]
-    return State(state.update + 1, {"table": state.weights["table"] + step}, {})
-
-
-def keys_after(state: State) -> list[Key]:
-    """The names of the next update's rollouts."""
-    return [(state.update + 1, index) for index in range(BATCH)]
-
-
-# ---- training and replay ----------------------------------------------------------------------------------------
-
-
-class Walker:
-    """The actor: it holds nothing that a rollout could change."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def greet(self) -> str:
-        """Ready."""
-        return "ready"
-
-    def try_noise(self, weights: dict[str, np.ndarray], update: int, index: int) -> Result:
-        """Rollout (update, index)."""
-        return try_noise(weights["table"], self._seed, update, index)
-
-
-def train(chosen: Arguments, interrupts: Interrupts) -> None:
-    """Begin, or go on from the newest checkpoint that the ledger bears out."""
-    import ray  # reads the environment, which has only now been prepared
-
-    from bitexact.cluster.ray_cluster import RayCluster, connect
-
-    ledger, checkpoints = Ledger(chosen.run), Checkpoints(chosen.run / CHECKPOINTS)
-    ledger.cut_torn_lines(print)
-    state = checkpoints.newest_good(first_state(), ledger.last_update, print, ledger.digest) or first_state()
-    walker = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Walker)
-    with connect(None, chosen.actors):
-        pool = Pool(RayCluster(walker, chosen.seed), PoolSettings(chosen.actors, BATCH), Listener(interrupts))
-        pool.wait_until_ready()
-        while state.update < chosen.updates:
-            results = dict(pool.run("try_noise", state.weights, keys_after(state)))
-            state = learn(state, results)
-            commit(state, results, ledger)
-            checkpoints.save(state)
-            checkpoints.prune(3, state.update)
-
-
-def commit(state: State, results: dict[Key, Result], ledger: Ledger) -> None:
-    """Check an update, then write it down: first its rollouts, then the line that makes it part of the run."""
-    from antithesis.assertions import sometimes
-
-    import invariants
-
-    lines = [record for _, (_, record) in sorted(results.items(), key=lambda item: item[0])]
-    where = {"update": state.update}
-    invariants.a_batch_holds_each_index_once([line["index"] for line in lines], BATCH, where)
-    invariants.updates_are_committed_in_order(state.update, ledger.last_update, where)
-    recorded = ledger.digest(state.update)
-    if recorded is not None:
-        invariants.an_update_done_again_gives_its_recorded_digest(state.digest(), recorded, where)
-    wins = sum(line["reward"] for line in lines) / (2 * GAMES * BATCH)
-    sometimes(wins > 0.4, "Two of five walkers reach the other side", where)
-    ledger.commit({"update": state.update, "weights_digest": state.digest(), "rollouts": BATCH, "wins": wins}, lines)
-    print(f"update {state.update}  {wins:.0%} reach the other side  digest {state.digest()[:12]}", flush=True)
-
-
-def replay(chosen: Arguments) -> None:
-    """Recompute every update, and compare. Raises Differs."""
-    ledger, state = Ledger(chosen.run), first_state()
-    if not ledger.updates:
-        raise BadInput(f"{chosen.run} holds no update yet: there is nothing to replay.")
-    while state.update < ledger.last_update:
-        results = {key: try_noise(state.weights["table"], chosen.seed, *key) for key in keys_after(state)}
-        state = learn(state, results)
-        if state.digest() != ledger.digest(state.update):
-            raise Differs(f"{chosen.run}: update {state.update} has another digest than recorded.")
-    print(f"the same: {state.update} updates, weights digest {state.digest()}")
-
-
-class Listener:
-    """What the pool tells, and asks."""
-
-    def __init__(self, interrupts: Interrupts) -> None:
-        self.event, self.interrupt = print, interrupts.check
-
-    def refusal(self, greeting: str) -> str:
-        """No node is refused here; driver.py asks for the same package versions everywhere."""
-        return ""
-
-    def fingerprint(self, value: Result) -> str:
-        """A result's name."""
-        return str(value[1]["digest"])
-
-    def duplicate(self, key: Key, first: str, second: str) -> None:
-        """A rollout came back twice."""
-        import invariants
-
-        invariants.a_rollout_done_twice_gives_the_same_bytes(first, second, {"update": key[0], "index": key[1]})
-
-
 def main(arguments: Sequence[str]) -> None:
     """Train or replay."""
     chosen = command_line.parse(Arguments, arguments, "python -m examples.frozen_lake")
     if chosen.replay:
-        replay(chosen)
+        from examples import lake
+
+        lake.replay(chosen.run, chosen.seed)
         return
     interrupts = Interrupts()
     interrupts.defer(exits.at_once)
     with locked(chosen.run), interrupts.blamed():
-        environment.prepare_driver(chosen.run / PROPERTIES, embedded=True)
-        train(chosen, interrupts)
+        process_environment.prepare_driver(chosen.run / PROPERTIES, embedded=True)
+        from examples import lake  # with Ray and the SDK, which read the environment that has only now been prepared
+
+        lake.train(chosen.run, chosen.seed, chosen.updates, chosen.actors, interrupts)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ import pytest
 from small_runs import Diary, train
 
 from bitexact.cli import exits
-from bitexact.cli.environment import LOCAL_OUTPUT, PROPERTIES_FOLDER
 from bitexact.cli.exits import Ended
+from bitexact.cli.process_environment import LOCAL_OUTPUT, PROPERTIES_FOLDER
 from bitexact.determinism.arrays import Arrays
 from bitexact.storage.checkpoints import load
 from bitexact.storage.state import State

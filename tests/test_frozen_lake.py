@@ -8,8 +8,7 @@ import pytest
 from commands import finished, lines, running
 
 from bitexact.cli.exits import Differs
-from examples import frozen_lake
-from examples.frozen_lake import Arguments
+from examples import lake
 
 LAKE = "examples.frozen_lake"
 UPDATES = 30
@@ -18,10 +17,10 @@ UPDATES = 30
 @pytest.fixture(scope="module")
 def digests() -> list[str]:
     """What every run must come to: computed here, one rollout after the other."""
-    state, found = frozen_lake.first_state(), []
+    state, found = lake.first_state(), []
     for _ in range(UPDATES):
-        keys = frozen_lake.keys_after(state)
-        state = frozen_lake.learn(state, {key: frozen_lake.try_noise(state.weights["table"], 0, *key) for key in keys})
+        keys = lake.keys_after(state)
+        state = lake.learn(state, {key: lake.try_noise(state.weights["table"], 0, *key) for key in keys})
         found.append(state.digest())
     return found
 
@@ -36,7 +35,7 @@ def test_the_number_of_actors_changes_nothing(tmp_path, digests, actors):
     done = finished(str(run), f"--updates={UPDATES}", f"--actors={actors}", program=LAKE)
     assert done.returncode == 0, done.stderr
     assert recorded(run) == digests
-    frozen_lake.replay(Arguments(run))
+    lake.replay(run, seed=0)
 
 
 def test_killed_with_its_actors_it_goes_on_to_the_same_digests(tmp_path, digests):
@@ -50,7 +49,7 @@ def test_killed_with_its_actors_it_goes_on_to_the_same_digests(tmp_path, digests
     done = finished(str(run), f"--updates={before + 2}", program=LAKE)
     assert done.returncode == 0, done.stderr
     assert recorded(run)[: len(digests)] == digests[: before + 2]
-    frozen_lake.replay(Arguments(run))
+    lake.replay(run, seed=0)
 
 
 def test_a_digest_that_is_not_the_recorded_one_is_found(tmp_path):
@@ -59,13 +58,13 @@ def test_a_digest_that_is_not_the_recorded_one_is_found(tmp_path):
     altered = (run / "metrics.jsonl").read_text().replace(recorded(run)[1], "0" * 64)
     (run / "metrics.jsonl").write_text(altered)
     with pytest.raises(Differs, match="update 2"):
-        frozen_lake.replay(Arguments(run))
+        lake.replay(run, seed=0)
 
 
 def test_the_walkers_learn():
-    state, wins = frozen_lake.first_state(), []
+    state, wins = lake.first_state(), []
     for _ in range(60):
-        results = {key: frozen_lake.try_noise(state.weights["table"], 0, *key) for key in frozen_lake.keys_after(state)}
+        results = {key: lake.try_noise(state.weights["table"], 0, *key) for key in lake.keys_after(state)}
         wins.append(sum(record["reward"] for _, record in results.values()))
-        state = frozen_lake.learn(state, results)
+        state = lake.learn(state, results)
     assert wins[-1] > 10 * wins[0]

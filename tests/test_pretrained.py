@@ -9,8 +9,8 @@ from commands import ROOT, digests_without_ray
 
 from bitexact.determinism.digests import fingerprint
 from bitexact.storage import checkpoints
-from evaluate import summary
 from pong.evaluation import EvaluationTask, evaluation_id
+from pong.evaluation_summary import summary
 from pong.game import Pong
 from training import settings
 from training.settings import DECIDE_THE_RESULT

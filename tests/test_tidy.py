@@ -31,8 +31,7 @@ IN_ITS_PLACE = {
     "training/rollout_record.py: .sum()": "of rewards, which are whole",
     "training/rollout_record.py: np.log": "in the loss, which is shown and not learned from",
 }
-NOT_YET_SPLIT = {"benchmarks/many_actors.py", "bitexact/cluster/pool.py", "track.py"}
-NOT_YET_APART = {"report", "track"}  # commands that other commands still import
+NOT_YET_SPLIT = {"benchmarks/many_actors.py", "bitexact/cluster/pool.py"}
 
 
 def test_a_function_fits_on_a_screen():
@@ -57,7 +56,7 @@ def test_what_moves_bits_is_not_on_the_path_to_the_weights():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_imports_no_other(name):
-    assert not tidy.imports(of_root(name)) & (COMMANDS - NOT_YET_APART)
+    assert not tidy.imports(of_root(name)) & COMMANDS
 
 
 @pytest.mark.parametrize("name", GIVEN)

@@ -19,8 +19,8 @@ from bitexact.storage.ledger import Ledger, irregularities
 from bitexact.storage.run_directory import CHECKPOINTS
 from pong.evaluation import EvaluationTask, evaluation_id
 from pong.game import Pong
-from replay import Replay
 from training import initial_state
+from training.replayer import Replayer
 from training.settings import read_settings
 from workload.disturbance import disturb_an_actor
 
@@ -92,7 +92,7 @@ def replay_update(run: Path) -> str:
         return "nothing is recorded yet"
     update, difference = random_choice(updates), ""
     try:
-        Replay(run).update(update)
+        Replayer(run).update(update)
     except Differs as found:
         difference = str(found)
     invariants.a_recorded_update_can_be_replayed(difference, {"update": update})

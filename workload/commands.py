@@ -11,7 +11,7 @@ import pwd
 import sys
 from pathlib import Path
 
-from bitexact.cli import environment
+from bitexact.cli import process_environment
 from bitexact.cli.exits import Ended
 from bitexact.storage.run_directory import PROPERTIES
 
@@ -22,7 +22,7 @@ def run_command(name: str) -> None:
     """Run a function of `checks.py`, and leave the process: 0, unless it found a real bug."""
     run = Path(os.environ.get(RUN_VARIABLE, "/runs/pong"))
     _become_owner(run)
-    environment.prepare_command(run / PROPERTIES)
+    process_environment.prepare_command(run / PROPERTIES)
     checks = importlib.import_module("workload.checks")
     try:
         print(getattr(checks, name)(run))

@@ -24,10 +24,10 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-import report
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput, Differs, PropertyFailed
 from bitexact.cli.interrupts import Interrupts
+from bitexact.reporting import verdicts
 from bitexact.storage.ledger import Entry, Ledger, first_difference, irregularities
 from pong.game import Pong
 from training import initial_state, learning
@@ -260,10 +260,10 @@ class Workload:
 
     def _check_properties(self) -> None:
         """No process of any training saw a property fail. Raises PropertyFailed."""
-        seen = report.make([training.directory for training in self._trainings])
+        seen = verdicts.make([training.directory for training in self._trainings])
         _say(seen.summary())
         for verdict in seen.verdicts:
-            if verdict.status == report.FAILED:
+            if verdict.status == verdicts.FAILED:
                 raise PropertyFailed(f"property failed: {verdict.declared.claim} ({verdict.details})")
 
     # ---- what is said ----

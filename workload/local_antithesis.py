@@ -27,11 +27,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-import report
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput, Differs
 from bitexact.cli.interrupts import Interrupts
-from bitexact.reporting import report_page
+from bitexact.reporting import report_page, terminal, verdicts
 from workload.containers import ComposeCluster, DockerFailed, docker, expect_engine
 from workload.stand_in import LOOK_EVERY_S, SERVICE, TRAINER, Platform, say
 
@@ -76,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
         interrupts.defer()
         platform.play(chosen.minutes * 60.0)
         made = _bring_report(cluster, chosen.out)
-    found = platform.failures + [one.declared.claim for one in made.verdicts if one.status == report.FAILED]
+    found = platform.failures + [one.declared.claim for one in made.verdicts if one.status == verdicts.FAILED]
     _conclude(platform, made, found, chosen)
     if found:
         raise Differs(f"{len(found)} failures, first: {found[0]}.")
@@ -106,19 +105,19 @@ def _standing(cluster: ComposeCluster) -> Iterator[None]:
             cluster.down()
 
 
-def _bring_report(cluster: ComposeCluster, out: Path) -> report.Report:
+def _bring_report(cluster: ComposeCluster, out: Path) -> verdicts.Report:
     """Copy the run directory here, with the properties that all containers saw, and make its report."""
     out.mkdir(parents=True, exist_ok=True)
     docker("cp", f"{TRAINER}:{RUN}/.", str(out), timeout_s=300.0)
     for name in cluster.names():
         with contextlib.suppress(DockerFailed):  # a container without actors has none
             docker("cp", f"{name}:{RUN}/properties/.", str(out / "properties"))
-    made = report.make([out])
+    made = verdicts.make([out])
     report_page.write(made, out / "report.html")
     return made
 
 
-def _conclude(platform: Platform, made: report.Report, found: list[str], chosen: Arguments) -> None:
+def _conclude(platform: Platform, made: verdicts.Report, found: list[str], chosen: Arguments) -> None:
     table = Table(title="Faults and commands")
     for heading in ("what", "how often"):
         table.add_column(heading)
@@ -126,7 +125,7 @@ def _conclude(platform: Platform, made: report.Report, found: list[str], chosen:
         table.add_row(f"fault: {kind}", str(count))
     for (name, code), count in sorted(platform.ended.items()):
         table.add_row(f"{name}, exit code {code}", str(count))
-    Console().print(report.table(made), table)
+    Console().print(terminal.table(made), table)
     for failure in found:
         say(f"FAILED: {failure}")
     say(f"{sum(platform.faults.values())} faults; {made.summary()}; page: {chosen.out / 'report.html'}")

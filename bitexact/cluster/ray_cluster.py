@@ -28,7 +28,7 @@ from ray import exceptions as errors
 from ray._private import services
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bitexact.cli import environment
+from bitexact.cli import process_environment
 from bitexact.cli.exits import BadInput
 from bitexact.cli.interrupts import handlers_kept
 from bitexact.cluster.pool import ActorLost, Key, Node, ResultLost, SharedLost
@@ -149,7 +149,7 @@ def _cannot_be_joined(address: str, reason: str) -> BadInput:
 
 def _runtime_environment() -> dict[str, Any]:
     """How the code and what it must know reach the cluster's nodes."""
-    runtime: dict[str, Any] = {"env_vars": environment.for_remote_actors()}
+    runtime: dict[str, Any] = {"env_vars": process_environment.for_remote_actors()}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ and os.environ.get(_CODE_ON_NODES) != "1":
         runtime |= {"working_dir": str(Path(__file__).parents[2]), "excludes": _SHIPPED_WITHOUT}
     return runtime

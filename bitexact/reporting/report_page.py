@@ -9,9 +9,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from bitexact.reporting.verdicts import FAILED, NEVER, PASSED, Report, Verdict
 from bitexact.storage import config, durable
 from bitexact.storage.ledger import Ledger
-from report import FAILED, NEVER, PASSED, Report, Verdict
 
 _CLASSES = {PASSED: "passed", FAILED: "failed", NEVER: "never"}
 _MOST_EVENTS = 200  # shown of one run; the file holds all

@@ -66,7 +66,7 @@ def assert_plain(shown: str) -> None:
 
 @pytest.mark.parametrize("environment", [{}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}])
 def test_a_pipe_gets_one_plain_line_an_update(environment):
-    done = finished(program=Path(__file__), PYTHONPATH=str(ROOT), **environment)
+    done = finished(program=Path(__file__), PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}", **environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert_plain(done.stdout)
 
@@ -130,7 +130,9 @@ class Terminal:
 @contextmanager
 def on_a_terminal(program: list[str], **environment: str) -> Iterator[Terminal]:
     inherited = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")}
-    terminal = Terminal(program, {**inherited, "TERM": "xterm", "PYTHONPATH": str(ROOT), **environment}, Path.cwd())
+    terminal = Terminal(
+        program, {**inherited, "TERM": "xterm", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **environment}, Path.cwd()
+    )
     try:
         yield terminal
     finally:

@@ -330,10 +330,10 @@ def processes_titled(cluster: Any, title: bytes) -> list[int]:
 
 @contextmanager
 def cluster_of_three() -> Iterator[Any]:
-    from bitexact.cli import environment  # and only then Ray, which reads the environment when it is imported
+    from bitexact.cli import process_environment  # and only then Ray, which reads the environment when it is imported
 
     with tempfile.TemporaryDirectory() as folder:
-        environment.prepare_driver(Path(folder), embedded=True)
+        process_environment.prepare_driver(Path(folder), embedded=True)
         from workload.local_cluster import LocalCluster
 
         with LocalCluster(3) as cluster:

@@ -10,9 +10,10 @@ from commands import ROOT, finished
 from real_runs import copied, ends, is_one_sentence, state_after
 
 import evaluate
-import report
+from bitexact.reporting import verdicts
 from bitexact.storage import checkpoints
 from pong.evaluation import EvaluationTask, GameResult, evaluation_id
+from pong.evaluation_summary import in_words, summary
 from pong.game import Pong
 
 pytest_plugins = ["real_runs"]
@@ -38,9 +39,9 @@ def evaluated(policy: Path, *arguments: str) -> dict:
 
 
 def test_it_plays_the_games_that_one_process_plays(run):
-    assert evaluated(run, "--actors=2") == evaluate.summary(played_here(run, greedy=False))
-    claims = {one.declared.claim: one.status for one in report.make([run]).verdicts}
-    assert claims["In an evaluation, a score once counted never decreases"] == report.PASSED
+    assert evaluated(run, "--actors=2") == summary(played_here(run, greedy=False))
+    claims = {one.declared.claim: one.status for one in verdicts.make([run]).verdicts}
+    assert claims["In an evaluation, a score once counted never decreases"] == verdicts.PASSED
 
 
 @pytest.mark.slow
@@ -49,7 +50,7 @@ def test_it_plays_the_games_that_one_process_plays(run):
 def test_the_number_of_actors_changes_nothing(run, actors, how):
     greedy = how == "--greedy"
     found = evaluated(run / "checkpoints" / "update-00000004.npz", f"--actors={actors}", how, "--seed=7")
-    assert found == evaluate.summary(played_here(run, greedy, seed=7))
+    assert found == summary(played_here(run, greedy, seed=7))
 
 
 def test_greedy_sampled_and_another_seed_are_other_games(run):
@@ -66,7 +67,7 @@ def test_it_films_the_first_game(run, tmp_path):
 
 def test_the_summary_is_that_of_the_formulas():
     games = [GameResult(0, 21, 3, 2000), GameResult(1, 10, 21, 3001), GameResult(2, 21, 19, 5000)]
-    found = evaluate.summary(games)
+    found = summary(games)
     rewards = [18, -11, 2]
     t = 0.95 * (2 / (4 * 0.975 * 0.025)) ** 0.5  # with two degrees of freedom, Student's distribution has this inverse
     half = t * statistics.stdev(rewards) / 3**0.5
@@ -78,9 +79,9 @@ def test_the_summary_is_that_of_the_formulas():
 
 
 def test_one_game_has_no_interval():
-    found = evaluate.summary([GameResult(0, 2, 21, 900)])
+    found = summary([GameResult(0, 2, 21, 900)])
     assert (found["mean"], found["ci95_low"], found["ci95_high"]) == (-19.0, None, None)
-    assert "interval" not in evaluate.in_words(found)
+    assert "interval" not in in_words(found)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from real_runs import ROOT, Ending, copied, ends, is_one_sentence, lines
 
 import replay
 import report
-from bitexact.reporting import properties
+from bitexact.cli.exits import NotReached
+from bitexact.reporting import properties, verdicts
 from bitexact.reporting.properties import Property
 from bitexact.storage import config
 from training import initial_state
@@ -76,7 +77,7 @@ def but(left_out: Property, ones: list[Property] = DECLARED) -> list[str]:
 
 
 def status(one: Property, *runs: Path) -> str:
-    (verdict,) = (verdict for verdict in report.make(runs).verdicts if verdict.declared == one)
+    (verdict,) = (verdict for verdict in verdicts.make(runs).verdicts if verdict.declared == one)
     return verdict.status
 
 
@@ -99,7 +100,7 @@ def test_a_run_in_which_every_property_passed_is_as_it_must_be(made):
         ending = reported(*arguments)
         assert ending.code == 0
         assert ending.output.endswith(summary(len(DECLARED), 0, 0, "1 process"))
-        assert report.NEVER not in ending.output.removesuffix(summary(len(DECLARED), 0, 0, "1 process"))
+        assert verdicts.NEVER not in ending.output.removesuffix(summary(len(DECLARED), 0, 0, "1 process"))
 
 
 def test_a_failed_property_is_named_with_its_details_and_the_command_that_reproduces_it(made):
@@ -127,15 +128,15 @@ def test_a_failure_that_names_no_update_has_no_command(made):
 def test_the_reproducing_command_can_be_pasted_whatever_the_run_is_called(tmp_path):
     run = new_run(tmp_path / "it's a $run; with spaces")
     write_process(run, "host-1", hit(ALWAYS[0], False, update=7))
-    (verdict,) = (one for one in report.make([run]).verdicts if one.reproduce)
+    (verdict,) = (one for one in verdicts.make([run]).verdicts if one.reproduce)
     assert shlex.split(verdict.reproduce) == ["python", "replay.py", str(run), "--update=7"]
 
 
 @pytest.mark.parametrize("one", EVERY_RUN, ids=lambda one: one.function)
 def test_what_every_run_reaches_must_have_been_reached(one, made):
     write_process(made, "host-1", *but(one))
-    with pytest.raises(report.NotReached, match="1 of the properties were never reached") as missing:
-        report.make([made]).raise_for_status()
+    with pytest.raises(NotReached, match="1 of the properties were never reached") as missing:
+        verdicts.make([made]).raise_for_status()
     assert one.claim in str(missing.value)
 
 
@@ -173,18 +174,18 @@ def test_a_property_that_fails_in_one_process_and_passes_in_another_has_failed(f
     write_process(made, "a-1", hit(ALWAYS[0]))
     write_process(made, "b-1", hit(ALWAYS[0]))
     write_process(made, failing, hit(ALWAYS[0], False, update=1))
-    assert status(ALWAYS[0], made) == report.FAILED
+    assert status(ALWAYS[0], made) == verdicts.FAILED
 
 
 def test_a_property_that_passes_and_then_fails_in_a_process_has_failed(made):
     write_process(made, "a-1", hit(ALWAYS[0]), hit(ALWAYS[0], False))
-    assert status(ALWAYS[0], made) == report.FAILED
+    assert status(ALWAYS[0], made) == verdicts.FAILED
 
 
 def test_what_is_sometimes_to_happen_and_never_did_was_never_reached(made):
     point_won = next(one for one in SOMETIMES if one.situation == "every run")
     write_process(made, "host-1", *but(point_won), hit(point_won, False))
-    assert status(point_won, made) == report.NEVER
+    assert status(point_won, made) == verdicts.NEVER
     ending = reported(made)
     assert ending.code == 5
     assert point_won.claim in ending.sentence
@@ -193,12 +194,12 @@ def test_what_is_sometimes_to_happen_and_never_did_was_never_reached(made):
 def test_what_is_sometimes_to_happen_passes_when_it_happened_in_one_process(made):
     write_process(made, "a-1", hit(SOMETIMES[0], False))
     write_process(made, "b-1", hit(SOMETIMES[0], True))
-    assert status(SOMETIMES[0], made) == report.PASSED
+    assert status(SOMETIMES[0], made) == verdicts.PASSED
 
 
 def test_what_was_declared_to_the_sdk_and_not_hit_was_never_reached(made):
     write_process(made, "a-1", hit(ALWAYS[0], condition=False, was_hit=False))
-    assert status(ALWAYS[0], made) == report.NEVER
+    assert status(ALWAYS[0], made) == verdicts.NEVER
 
 
 def test_a_torn_last_line_is_named_and_the_others_count(made):
@@ -233,7 +234,7 @@ def test_the_table_has_each_property_with_its_result_in_the_order_of_the_declara
     write_process(made, "host-1", *but(ONLY_FAULTS[0], DECLARED[1:]), hit(DECLARED[0], False))
     statuses = [line.split("  ")[0].strip() for line in wide(made).splitlines()[: len(DECLARED)]]
     assert statuses == [
-        {DECLARED[0]: report.FAILED, ONLY_FAULTS[0]: report.NEVER}.get(one, report.PASSED) for one in DECLARED
+        {DECLARED[0]: verdicts.FAILED, ONLY_FAULTS[0]: verdicts.NEVER}.get(one, verdicts.PASSED) for one in DECLARED
     ]
     for one, line in zip(DECLARED, wide(made).splitlines(), strict=False):
         assert one.claim in line
@@ -258,8 +259,10 @@ def test_a_real_run_reaches_what_every_run_must(undisturbed):
 
 
 def test_a_run_that_was_killed_and_resumed_reaches_what_only_such_a_run_reaches(resumed, undisturbed):
-    reached = {one.declared.function for one in report.make([resumed]).verdicts if one.status == report.PASSED}
-    of_any_run = {one.declared.function for one in report.make([undisturbed]).verdicts if one.status == report.PASSED}
+    reached = {one.declared.function for one in verdicts.make([resumed]).verdicts if one.status == verdicts.PASSED}
+    of_any_run = {
+        one.declared.function for one in verdicts.make([undisturbed]).verdicts if one.status == verdicts.PASSED
+    }
     assert reached - of_any_run == {
         "a_rollout_done_twice_gives_the_same_bytes",
         "an_update_is_done_again",

@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 from real_runs import copied, damage, lines
 
-import report
 from bitexact.cli.exits import DiskRefused
-from bitexact.reporting import report_page
-from report import FAILED, NEVER, PASSED, Report
+from bitexact.reporting import properties, report_page, verdicts
+from bitexact.reporting.verdicts import FAILED, NEVER, PASSED, Report
 
 pytest_plugins = ["real_runs"]
 
@@ -84,10 +83,10 @@ def made(failed: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
     (run / "config.json").write_text(json.dumps(config))
     with (run / "events.jsonl").open("a") as events:
         events.write(json.dumps({"wall_time_s": 90.0, "update": 2, "event": NASTY}) + "\n")
-    hit = {"message": report.properties.declared()[0].claim, "assert_type": "always", "details": DETAILS}
+    hit = {"message": properties.declared()[0].claim, "assert_type": "always", "details": DETAILS}
     line = {"antithesis_assert": hit | {"hit": True, "condition": False}}
     (run / "properties" / "0.jsonl").write_text(json.dumps(line) + "\n")
-    return report.make([run])
+    return verdicts.make([run])
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +187,7 @@ def test_the_same_report_gives_the_same_page(made, page, tmp_path):
 
 
 def written(runs: list[Path], folder: Path) -> str:
-    report_page.write(report.make(runs), folder / "page.html")
+    report_page.write(verdicts.make(runs), folder / "page.html")
     return (folder / "page.html").read_text()
 
 
@@ -268,4 +267,4 @@ def test_a_page_that_cannot_be_written_is_named(run, tmp_path, spoil: Callable[[
     path.parent.mkdir()
     spoil(path)
     with pytest.raises(DiskRefused, match=r"page\.html cannot be written"):
-        report_page.write(report.make([run]), path)
+        report_page.write(verdicts.make([run]), path)

@@ -16,6 +16,7 @@ from real_runs import ends, is_one_sentence
 from small_runs import train
 
 import track
+from bitexact.reporting import beside
 from bitexact.storage import config
 from training.settings import read_settings
 
@@ -104,7 +105,7 @@ def test_bad_arguments_are_one_sentence(run, arguments):
 
 
 def test_without_the_package_it_says_what_to_install(run, monkeypatch):
-    monkeypatch.setattr(track.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(beside.importlib.util, "find_spec", lambda name: None)
     ending = ends(track.main, run, "--mlflow=http://localhost:5000")
     assert ending.code == 2
     assert "requirements-mlflow.txt" in ending.sentence

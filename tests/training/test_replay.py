@@ -37,6 +37,7 @@ from bitexact.storage.state import State
 from pong.game import Pong
 from pong.play import RolloutId, Trajectory, play
 from training import initial_state
+from training.replayer import Replayer
 from training.rollout_record import RolloutRecord
 from training.rollout_task import GradientTask
 from training.run_config import opening
@@ -279,7 +280,7 @@ def assert_differs(run: Path, *arguments: str, names: list[str]) -> None:
 def test_a_torn_checkpoint_is_named_and_the_one_before_it_used(run, tear):
     path = run / CHECKPOINT.format(2)
     path.write_bytes(tear(path.read_bytes()))
-    replayed = replay.Replay(run)
+    replayed = Replayer(run)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replayed, "_replayed", lambda state, updates: dataclasses.replace(state, update=updates))
         ending = ends(lambda _: replayed.update(3))

@@ -13,9 +13,9 @@ from conftest import FinishedRun
 from hypothesis import given
 from hypothesis import strategies as st
 
-import report
 from bitexact.cli import exits
 from bitexact.cli.exits import BadInput, Differs
+from bitexact.reporting import verdicts
 from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.ledger import METRICS, Ledger
 from bitexact.storage.run_directory import CHECKPOINTS
@@ -234,9 +234,9 @@ def test_training_under_faults_ends_in_the_digest_without_them(tmp_path: Path, p
     assert re.search(r"^ all +│ +32 │ +32 │", done.stdout, re.MULTILINE), done.stdout
     assert done.stdout.splitlines()[-1].startswith("digests equal: ")
 
-    seen = report.make(sorted((tmp_path / "runs").glob("training-???")))
-    assert seen.count(report.FAILED) == 0
-    reached = {verdict.declared.claim for verdict in seen.verdicts if verdict.status == report.PASSED}
+    seen = verdicts.make(sorted((tmp_path / "runs").glob("training-???")))
+    assert seen.count(verdicts.FAILED) == 0
+    reached = {verdict.declared.claim for verdict in seen.verdicts if verdict.status == verdicts.PASSED}
     assert reached >= REACHED_BY_FAULTS
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from containers import why_not
 
-import report
+from bitexact.reporting import verdicts
 from workload import container_faults
 from workload.containers import ComposeCluster
 
@@ -38,8 +38,8 @@ def test_a_planted_bug_fails_the_property_that_names_it(bug, tmp_path):
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
     finally:
         ComposeCluster().down()  # where it was killed for taking too long
-    verdicts = {verdict.declared.claim: verdict.status for verdict in report.make([tmp_path]).verdicts}
-    assert verdicts[FOUND_BY[bug]] == report.FAILED, done.stdout[-3000:] + done.stderr[-1000:]
+    seen = {verdict.declared.claim: verdict.status for verdict in verdicts.make([tmp_path]).verdicts}
+    assert seen[FOUND_BY[bug]] == verdicts.FAILED, done.stdout[-3000:] + done.stderr[-1000:]
     assert done.returncode == 1
     assert f"FAILED: {FOUND_BY[bug]}\n" in done.stdout
 

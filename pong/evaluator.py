@@ -1,0 +1,80 @@
+"""The games of an evaluation, played by actors in parallel; and the first of them to look at.
+
+Importing this module imports Ray and the Antithesis SDK, which read their environment then: `process_environment`
+prepares it before.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import invariants
+from bitexact.cli.interrupts import Interrupts
+from bitexact.cli.progress import bar
+from bitexact.cluster.pool import Key, Pool, PoolSettings
+from bitexact.cluster.ray_cluster import RayCluster, connect
+from bitexact.determinism import versions
+from bitexact.determinism.arrays import Arrays
+from pong import film, terminal
+from pong.evaluation import EvaluationTask, GameResult, evaluation_id
+from pong.game import Pong
+
+_NOT_OF_AN_EVALUATION = 0.0, 0.0  # discount and trace decay, which are for learning
+
+
+@dataclass(frozen=True)
+class Games:
+    """Which games are played, and how."""
+
+    count: int
+    seed: int
+    greedy: bool  # always the more probable action; else each with its probability
+
+
+def play(games: Games, weights: Arrays, actor: Any, actors: int | None, interrupts: Interrupts) -> list[GameResult]:
+    """The games' results in order, played by so many actors of a class, or by one per CPU.
+
+    Raises PropertyFailed, ClusterLost, Interrupted.
+    """
+    with connect(None, actors):
+        cluster = RayCluster(actor, games.seed, *_NOT_OF_AN_EVALUATION, tuple(versions.pinned()))
+        pool = Pool(cluster, PoolSettings(actors, games.count), _Listener(interrupts))
+        keys = [(index,) for index in range(games.count)]
+        arriving = bar(pool.run("evaluate", (weights, games.greedy), keys), "playing", total=games.count)
+        return [result for _, result in sorted(arriving, key=lambda arrival: arrival[0])]
+
+
+def show_first(games: Games, weights: Arrays, video: Path | None, watch: bool) -> None:
+    """The first game, as a video and in the terminal, where that is wanted."""
+    first = evaluation_id(games.seed, index=0)
+    trajectory = EvaluationTask(games.greedy).play(Pong(), weights, first)
+    if video:
+        film.write_video(video, trajectory, first)
+    if watch:
+        terminal.watch(trajectory, first)
+
+
+class _Listener:
+    """What the pool tells, and asks."""
+
+    def __init__(self, interrupts: Interrupts) -> None:
+        self.interrupt = interrupts.check
+        self._versions = versions.installed()
+
+    def event(self, text: str) -> None:
+        """Beside the result, which goes to standard output."""
+        print(text, file=sys.stderr)
+
+    def refusal(self, greeting: Any) -> str:
+        """Why a node would play other games."""
+        refusal: str = greeting.objection(self._versions)
+        return refusal
+
+    def fingerprint(self, value: GameResult) -> str:
+        """All that is known of a game."""
+        return repr(value)
+
+    def duplicate(self, key: Key, first: str, second: str) -> None:
+        """A game came back a second time."""
+        invariants.a_rollout_done_twice_gives_the_same_bytes(first, second, {"index": key[0]})
