@@ -7,7 +7,6 @@ python -m benchmarks.run --only start            from the command to the first u
 import dataclasses
 import pickle
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -28,8 +27,8 @@ from training.rollout_record import RolloutRecord
 from training.rollout_task import task_of
 from training.run_config import opening
 from training.settings import PPO, REINFORCE, Preset, Settings, of_preset
+from workload.driver_command import DRIVER, committed
 
-_DRIVER = Path(__file__).resolve().parent.parent / "driver.py"
 _START_TIMEOUT_S = 120.0
 Recorded = list[tuple[Any, RolloutRecord]]
 
@@ -108,11 +107,11 @@ def measure_start(smallest: bool) -> Result:
 
 def _first_update_s(flags: list[str]) -> float:
     began = time.monotonic()
-    with subprocess.Popen([sys.executable, str(_DRIVER), *flags], stdout=subprocess.PIPE, text=True) as driver:
+    with subprocess.Popen([*DRIVER, *flags], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         try:
             for line in driver.stdout:
-                if line.startswith("update 1 "):
+                if committed(line):
                     return time.monotonic() - began
         finally:
             driver.communicate(timeout=_START_TIMEOUT_S)

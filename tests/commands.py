@@ -36,6 +36,7 @@ from pong.game import Pong
 from training import initial_state
 from training.learning import update_alone
 from training.settings import Settings
+from workload.driver_command import committed
 
 ROOT = Path(__file__).resolve().parent.parent
 DRIVER = ROOT / "driver.py"
@@ -141,7 +142,11 @@ class Command:
 
     def wait_for_update(self, update: int) -> None:
         """Wait until an update is told of as committed."""
-        self.wait_for(lambda: re.search(rf"^update {update} ", self.out, re.MULTILINE), f"update {update}")
+
+        def told() -> bool:
+            return any(found[0] == update for found in map(committed, self.out.splitlines()) if found)
+
+        self.wait_for(told, f"update {update}")
 
     def wait_for_process(self, name: str) -> None:
         """Wait until a process of it runs whose command line holds a text."""

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from bitexact.cli.exits import BadInput
-from workload.containers import COMPOSE_FILE, DockerFailed, docker, expect_engine
+from workload.containers import COMPOSE_FILE, ComposeCluster, DockerFailed, docker, expect_engine
 
 RUN = "/runs/pong"
 TEMPLATE = "/opt/antithesis/test/v1/pong"
@@ -42,14 +42,14 @@ def why_not() -> str:
     return ""
 
 
-class Containers:
+class Containers(ComposeCluster):
     """One Compose project. `arguments` replace those of the driver."""
 
     def __init__(self, name: str, arguments: list[str] | None = None) -> None:
-        self.name, self.network = name, f"{name}_default"
+        super().__init__(name=name)
+        self.name = name
         self._folder = Path(tempfile.mkdtemp(prefix=name))
         self._own = self._overriding(arguments)
-        self._files = [COMPOSE_FILE]
         self._read_also("override.yaml", self._own)
 
     def __enter__(self) -> "Containers":
@@ -67,25 +67,25 @@ class Containers:
 
     def build(self) -> None:
         """Build the images: minutes at first, seconds where only code has changed."""
-        self._compose("build", "--quiet", timeout_s=_BUILD_TIMEOUT_S)
+        self.compose("build", "--quiet", timeout_s=_BUILD_TIMEOUT_S)
 
     def up(self) -> None:
         """Return when all containers have been started, each as soon as those that it waits for are healthy."""
-        self._compose("up", "--detach", "--no-build", timeout_s=_UP_TIMEOUT_S)
+        self.compose("up", "--detach", "--no-build", timeout_s=_UP_TIMEOUT_S)
 
     def stop(self) -> None:
         """Stop all containers, and keep them."""
-        self._compose("stop")
+        self.compose("stop")
 
     def down(self) -> None:
         """Remove containers, network, volume and images."""
         for container in docker("ps", "--quiet", "--filter", "status=paused", *self._of_project()).split():
             docker("unpause", container)
-        self._compose("down", "--volumes", "--timeout", "5", "--rmi", "all")
+        self.compose("down", "--volumes", "--timeout", "5", "--rmi", "all")
 
     def forget(self) -> None:
         """`down --volumes`, as a user would."""
-        self._compose("down", "--volumes")
+        self.compose("down", "--volumes")
 
     def add(self, service: str, settings: dict[str, Any]) -> None:
         """Start one more service, which extends one of the compose file's, as a user's override file would say it."""
@@ -93,20 +93,16 @@ class Containers:
         extends = {"file": str(COMPOSE_FILE), "service": like}
         own = {**self._own[like], "container_name": self.container(service), "hostname": self.container(service)}
         self._read_also(f"{service}.yaml", {service: {**settings, **own, "extends": extends}})
-        self._compose("up", "--detach", "--no-build", service, timeout_s=_UP_TIMEOUT_S)
+        self.compose("up", "--detach", "--no-build", service, timeout_s=_UP_TIMEOUT_S)
 
     def remove(self, service: str) -> None:
         """Stop a service that was added, and forget it."""
-        self._compose("rm", "--stop", "--force", service)
+        self.compose("rm", "--stop", "--force", service)
         self._files.remove(self._folder / f"{service}.yaml")
 
     def volumes(self) -> list[str]:
         """The project's volumes."""
         return docker("volume", "ls", "--quiet", *self._of_project()).split()
-
-    def logs(self, service: str = "") -> str:
-        """What containers have written."""
-        return self._compose("logs", "--no-color", *([service] if service else []))
 
     # ---- faults ----
 
@@ -132,15 +128,15 @@ class Containers:
 
     def disconnect(self, service: str) -> None:
         """Cut a container off from the others."""
-        docker("network", "disconnect", self.network, self.container(service))
+        docker("network", "disconnect", self.network(), self.container(service))
 
     def connect(self, service: str) -> None:
         """Rejoin a container, with an address that is not the one it had: another container takes that meanwhile."""
         other = f"{self.name}-takes-an-address"
         image = self._inspect(service, "{{.Image}}")
-        docker("run", "--detach", "--name", other, "--network", self.network, "--entrypoint", "sleep", image, "60")
+        docker("run", "--detach", "--name", other, "--network", self.network(), "--entrypoint", "sleep", image, "60")
         try:
-            docker("network", "connect", self.network, self.container(service))
+            docker("network", "connect", self.network(), self.container(service))
         finally:
             docker("rm", "--force", other)
 
@@ -189,7 +185,7 @@ class Containers:
         began = time.monotonic()
         while not holds():
             if time.monotonic() - began > timeout_s:
-                logs = self._compose("logs", "--no-color", "--tail", "25")
+                logs = self.compose("logs", "--no-color", "--tail", "25")
                 raise AssertionError(f"{what} did not come within {timeout_s:.0f} s. The logs end in:\n{logs}")
             time.sleep(1.0)
         return time.monotonic() - began
@@ -218,7 +214,3 @@ class Containers:
 
     def _inspect(self, service: str, template: str) -> str:
         return docker("inspect", "--format", template, self.container(service)).strip()
-
-    def _compose(self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
-        files = [word for file in self._files for word in ("--file", str(file))]
-        return docker("compose", "--project-name", self.name, *files, *arguments, timeout_s=timeout_s)

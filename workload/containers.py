@@ -40,15 +40,20 @@ def expect_engine() -> None:
 
 
 class ComposeCluster:
-    """One project of the compose file, possibly with further files over it."""
+    """One project of the compose file, possibly with further files over it, and under another name."""
 
-    def __init__(self, overrides: Sequence[Path] = ()) -> None:
-        files = [COMPOSE_FILE, *overrides]
-        self._compose = ["compose", *(word for file in files for word in ("--file", str(file)))]
+    def __init__(self, overrides: Sequence[Path] = (), name: str = "") -> None:
+        self._files = [COMPOSE_FILE, *overrides]
+        self._named = ["--project-name", name] if name else []
+
+    def compose(self, *arguments: str, timeout_s: float = _TIMEOUT_S) -> str:
+        """Run a command of Compose on this project, and return what it prints. Raises DockerFailed."""
+        files = [word for file in self._files for word in ("--file", str(file))]
+        return docker("compose", *self._named, *files, *arguments, timeout_s=timeout_s)
 
     def expect_nothing(self) -> None:
         """Raise BadInput if somebody has such a cluster already, running or kept: it must not be lost."""
-        name = json.loads(docker(*self._compose, "config", "--format", "json"))["name"]
+        name = json.loads(self.compose("config", "--format", "json"))["name"]
         label = ("--quiet", "--filter", f"label=com.docker.compose.project={name}")
         if docker("ps", "--all", *label) or docker("volume", "ls", *label):
             raise BadInput(
@@ -58,25 +63,25 @@ class ComposeCluster:
 
     def up(self) -> None:
         """Build, create and start all containers."""
-        docker(*self._compose, "up", "--build", "--detach", timeout_s=_BUILD_TIMEOUT_S)
+        self.compose("up", "--build", "--detach", timeout_s=_BUILD_TIMEOUT_S)
 
     def down(self) -> None:
         """Remove containers, network and volumes."""
-        docker(*self._compose, "down", "--volumes", "--timeout", "10", timeout_s=120.0)
+        self.compose("down", "--volumes", "--timeout", "10", timeout_s=120.0)
 
     def names(self) -> list[str]:
         """The containers' names."""
-        configuration = json.loads(docker(*self._compose, "config", "--format", "json"))
+        configuration = json.loads(self.compose("config", "--format", "json"))
         return [service["container_name"] for service in configuration["services"].values()]
 
     def network(self) -> str:
         """The name of the network that they share."""
-        configuration = json.loads(docker(*self._compose, "config", "--format", "json"))
+        configuration = json.loads(self.compose("config", "--format", "json"))
         return str(configuration["networks"]["default"]["name"])
 
     def logs(self, *services: str) -> str:
         """What the containers have printed."""
-        return docker(*self._compose, "logs", "--no-color", "--no-log-prefix", *services)
+        return self.compose("logs", "--no-color", "--no-log-prefix", *services)
 
 
 def exit_code(name: str) -> int | None:

@@ -9,10 +9,8 @@ Each driver's output is kept beside the run directory, in RUN-driver-NNN.log.
 """
 
 import os
-import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -22,13 +20,11 @@ from typing import IO
 
 from bitexact.storage import durable
 from bitexact.storage.checkpoints import Checkpoints
-from bitexact.storage.config import CONFIG
 from bitexact.storage.ledger import METRICS, Ledger
 from bitexact.storage.run_directory import CHECKPOINTS
 from training.settings import Settings
+from workload.driver_command import DRIVER, committed, start_or_resume
 
-_DRIVER = Path(__file__).resolve().parent.parent / "driver.py"
-_COMMIT = re.compile(rb"update (\d+)  .*digest ([0-9a-f]+)$")
 _WAIT_S = 10.0  # for a killed process to be gone
 
 
@@ -56,16 +52,12 @@ class DriverProcess:
 
     def start(self, environment: dict[str, str] | None = None) -> None:
         """Begin the training, or go on with it where it is begun."""
-        command = [sys.executable, str(_DRIVER), f"--run-dir={self.directory}"]
-        if (self.directory / CONFIG).exists():
-            command.append("--resume")
-        else:
-            usual = Settings().lasting()
-            chosen = {name: value for name, value in self._settings.lasting().items() if value != usual[name]}
-            command += [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
+        usual = Settings().lasting()
+        chosen = {name: value for name, value in self._settings.lasting().items() if value != usual[name]}
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
         self._drivers += 1
         self._driver = subprocess.Popen(
-            command,
+            start_or_resume(DRIVER, self.directory, flags),
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -84,10 +76,10 @@ class DriverProcess:
                 log.write(line)
                 log.flush()
                 self.last_words = line.decode(errors="replace").strip() or self.last_words
-                found = _COMMIT.fullmatch(line.rstrip(b"\n"))
+                found = committed(line.decode(errors="replace"))
                 if found:
-                    update = int(found[1])
-                    self._commits.put(Commit(update, found[2].decode(), update <= recorded, time.monotonic()))
+                    update, digest = found
+                    self._commits.put(Commit(update, digest, update <= recorded, time.monotonic()))
 
     def exit_code(self) -> int | None:
         """The exit code of a driver that has ended, and whose last commits are known; None while it runs."""

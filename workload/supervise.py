@@ -38,6 +38,7 @@ from pathlib import Path
 from types import FrameType
 
 from workload import health
+from workload.driver_command import DRIVER, is_begun, sentence, start_or_resume
 from workload.ray_node import HEAD_PORT, RayNode
 
 LOOK_EVERY_S = 1.0
@@ -123,9 +124,8 @@ class Driver:
         self._process = None
 
     def _start(self) -> None:
-        resumes = (self.run / "config.json").exists()
-        say(f"the driver {'resumes the run' if resumes else 'starts a run'} in {self.run}")
-        command = [*self._command, f"--run-dir={self.run}", *(["--resume"] if resumes else [])]
+        say(f"the driver {'resumes the run' if is_begun(self.run) else 'starts a run'} in {self.run}")
+        command = start_or_resume(self._command, self.run)
         self._sentence, self._ledger_at_start = "", self._ledger_size()
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._pass_on, args=[self._process], daemon=True)
@@ -135,8 +135,7 @@ class Driver:
         """Pass standard error on; its sentence tells the driver's own exit codes from Ray's."""
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("driver.py: "):
-                self._sentence = line.strip()
+            self._sentence = sentence(line) or self._sentence
             if not _STACK_OF_RAY.match(line):
                 with contextlib.suppress(OSError):
                     print(line, end="", file=sys.stderr, flush=True)
@@ -145,7 +144,7 @@ class Driver:
         if code == 0:
             self.complete, self.end = True, "the run is complete"
         elif code == 1 and self._sentence:
-            self.end = f"the driver stays stopped: {self._sentence.removeprefix('driver.py: ')}"
+            self.end = f"the driver stays stopped: {self._sentence}"
         if self.end:
             say(self.end)
             return
@@ -268,7 +267,7 @@ def assemble(arguments: Sequence[str]) -> tuple[RayNode, Driver | None]:
     node = RayNode(settings.head, is_head, settings.num_cpus, settings.object_store_mb)
     if settings.role != "trainer":
         return node, None
-    command = [sys.executable, "driver.py", f"--address={settings.head}:{HEAD_PORT}", *for_driver]
+    command = [*DRIVER, f"--address={settings.head}:{HEAD_PORT}", *for_driver]
     return node, Driver(settings.run_dir, command)
 
 

@@ -110,7 +110,7 @@ def test_each_test_command_that_faults_may_meet_ends_well(trained: Trained, kind
 
     def fault() -> None:
         worker = trained.cluster.container("worker-1")
-        end = container_faults.inject(ContainerFault(kind, worker, 0.0, 0.0, 0.5), trained.cluster.network)
+        end = container_faults.inject(ContainerFault(kind, worker, 0.0, 0.0, 0.5), trained.cluster.network())
 
         def meanwhile() -> None:
             time.sleep(COMMANDS_FAULT_S)
