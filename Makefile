@@ -4,6 +4,7 @@
 # make pythons  the golden digests on each Python that pyenv has here
 # make bench    measure how fast it is, 10 minutes      make soak               memory over 1,000 updates
 # make chaos    play the Antithesis platform (needs Docker)   make clean              forget the environment
+# make play     the learned game beside the exact one   make test-world-model   its tests and checks
 PYTHON ?= python3
 VENV := .venv
 ARGS ?=
@@ -14,7 +15,11 @@ made_from = $(shell { $(PYTHON) --version; pwd; cat $(1); } | sha256sum | cut -c
 RUN_STAMP := $(VENV)/made-for-running-$(call made_from,requirements.txt)
 DEV_STAMP := $(VENV)/made-for-testing-$(call made_from,requirements.txt requirements-dev.txt)
 
-.PHONY: train test test-all check format docs pythons chaos bench soak clean
+WORLD_VENV := .venv-world-model
+WORLD_STAMP := $(WORLD_VENV)/made-for-playing-$(call made_from,requirements-world-model.txt)
+WORLD_DEV_STAMP := $(WORLD_VENV)/made-for-testing-$(call made_from,requirements-world-model.txt requirements-world-model-dev.txt)
+
+.PHONY: train test test-all check format docs pythons chaos bench soak clean play test-world-model
 train: $(RUN_STAMP)
 	$(VENV)/bin/python driver.py --batch-size=10 $(ARGS)
 
@@ -50,8 +55,15 @@ soak: $(RUN_STAMP)
 	$(VENV)/bin/python -m benchmarks.run --only soak $(ARGS)
 	$(VENV)/bin/python -m benchmarks.page
 
+play: $(WORLD_STAMP)
+	$(WORLD_VENV)/bin/python -m world_model play $(ARGS)
+
+test-world-model: $(WORLD_DEV_STAMP)
+	$(WORLD_VENV)/bin/mypy world_model
+	$(WORLD_VENV)/bin/python -m pytest --confcutdir=tests/world_model tests/world_model $(ARGS)
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(WORLD_VENV)
 
 $(RUN_STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -63,4 +75,14 @@ $(RUN_STAMP):
 
 $(DEV_STAMP): $(RUN_STAMP)
 	$(VENV)/bin/python -m pip install --quiet --requirement requirements-dev.txt
+	touch $@
+
+$(WORLD_STAMP):
+	rm -rf $(WORLD_VENV)
+	$(PYTHON) -m venv $(WORLD_VENV)
+	$(WORLD_VENV)/bin/python -m pip install --quiet --requirement requirements-world-model.txt
+	touch $@
+
+$(WORLD_DEV_STAMP): $(WORLD_STAMP)
+	$(WORLD_VENV)/bin/python -m pip install --quiet --requirement requirements-world-model-dev.txt
 	touch $@

@@ -89,17 +89,20 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
     """One game at a time. Actions: 0 is down, 1 is up. Observations: the difference of two frames, int8 [6400].
 
     `changed` is the same observation for those who compute with what is not zero, about 25 pixels: indices, ascending,
-    and float32 signs. Where a colour changed within the foreground or the background, the sign is 0.
+    and float32 signs. Where a colour changed within the foreground or the background, the sign is 0. `emulator` may be
+    anything that is asked as `ALEInterface` is.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 15}  # type: ignore[misc]  # Gymnasium has it an instance variable
 
-    def __init__(self, sticky_probability: float = STICKY_PROBABILITY, render_mode: str | None = None) -> None:
+    def __init__(
+        self, sticky_probability: float = STICKY_PROBABILITY, render_mode: str | None = None, emulator: Any = None
+    ) -> None:
         self.action_space = gymnasium.spaces.Discrete(2)
         self.observation_space = gymnasium.spaces.Box(-1, 1, (PIXELS,), np.int8)
         self.render_mode = render_mode
         self._sticky_probability = sticky_probability
-        self._emulator = _emulator()
+        self._emulator = emulator or _emulator()
         self._screen = np.empty(self._emulator.getScreenDims(), np.uint8)
         # After a restore the emulator shows the last game's screen until it acts, so the first screen is kept too.
         self._emulator.reset_game()

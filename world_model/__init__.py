@@ -1,0 +1,1 @@
+"""A learned Pong beside the exact one: recorded, trained, measured, played. `python -m world_model --help`."""

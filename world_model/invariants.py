@@ -1,0 +1,89 @@
+"""Every property of the learned game: one function each, named for what must hold, called where it must hold.
+
+As the trainer's `invariants.py`: the only file here that asserts through the Antithesis SDK, messages as literals,
+`@guard` where nothing may be built on a broken property.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import numpy as np
+
+from bitexact.cli import process_environment
+
+process_environment.direct_properties()  # before the SDK is imported: it chooses its output then
+
+from antithesis.assertions import always, sometimes
+
+from bitexact.cli.exits import PropertyFailed
+
+if TYPE_CHECKING:
+    from world_model.recording import Episode
+    from world_model.states import Layout
+
+Where = Mapping[str, Any]
+_Arguments = ParamSpec("_Arguments")
+
+
+def guard(holds: Callable[_Arguments, bool]) -> Callable[_Arguments, None]:
+    """Raise PropertyFailed when a property, named by its function, does not hold."""
+
+    @functools.wraps(holds)
+    def check(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
+        if not holds(*args, **kwargs):
+            details: Any = kwargs["where"] if "where" in kwargs else args[-1]
+            where = ", ".join(f"{name} {value}" for name, value in details.items())
+            raise PropertyFailed(f"property failed: {holds.__name__.replace('_', ' ')} ({where})")
+
+    return check
+
+
+def an_episode_keeps_the_rules(episode: "Episode", layout: "Layout", where: Where) -> None:
+    """What must hold of every recorded episode."""
+    paddles_stay_in_the_field(episode.states[:, 4:6], 256.0 if layout.whole else layout.height, where)
+    a_score_is_the_sum_of_its_points(episode.states[:, -2:], episode.events[:, 3:5], where)
+    a_point_ends_each_rally(episode.events[:, 3] | episode.events[:, 4], episode.events[:, 5], where)
+
+
+@guard
+def paddles_stay_in_the_field(paddles: np.ndarray, height: float, where: Where) -> bool:
+    """Their places, [T, 2].
+
+    Reached by every run: each episode recorded or dreamt.
+    """
+    holds = bool(((paddles >= 0.0) & (paddles <= height)).all())
+    always(holds, "Paddles stay in the field", where)
+    return holds
+
+
+@guard
+def a_score_is_the_sum_of_its_points(scores: np.ndarray, points: np.ndarray, where: Where) -> bool:
+    """Scores [T + 1, 2] of both sides, and the points [T, 2] of the steps between: none lost, none taken back.
+
+    Reached by every run: each episode recorded or dreamt.
+    """
+    holds = bool((np.diff(scores, axis=0) == points).all())
+    always(holds, "In a game of two paddles, a score is the sum of its points and never decreases", where)
+    return holds
+
+
+@guard
+def a_point_ends_each_rally(points: np.ndarray, serves: np.ndarray, where: Where) -> bool:
+    """Between two serves there is one point, and after a point no other before a serve. Bool [T] each.
+
+    Reached by every run: each episode recorded or dreamt.
+    """
+    order = np.where(points, 1, np.where(serves, -1, 0))
+    order = order[order != 0]
+    alternate = bool((np.diff(order) != 0).all())
+    always(alternate, "A point ends each rally, and a serve begins the next", where)
+    return alternate
+
+
+def a_dream_scores(points: int, where: Where) -> None:
+    """A dream in which nobody ever wins a point would be no game.
+
+    Reached by every run: a game dreamt to its end.
+    """
+    sometimes(points > 0, "A point is won in a dream", where)
