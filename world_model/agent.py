@@ -88,6 +88,6 @@ def play_game(game: Pong, forward: Forward, seed: int, index: int) -> int:
     chance = iter(Stream(seed, Purpose.EVALUATION, 0, index))
     over, total = False, 0
     while not over:
-        reward, terminated, truncated = game.advance(next(chance) < forward(*game.seen())[0])
+        reward, terminated, truncated = game.advance(next(chance) < forward(*game.observe())[0])
         total, over = total + reward, terminated or truncated
     return total

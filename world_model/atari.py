@@ -195,6 +195,6 @@ def play_with_whims(game: Pong, seed: int, number: int) -> None:
     while not over:
         if left == 0 and next(chance) * _LONGEST_WHIM / 2 < careless:
             whim, left = (UP if next(chance) < 0.5 else DOWN), 1 + int(next(chance) * _LONGEST_WHIM)
-        wanted = UP if next(chance) < forward(*game.seen())[0] else DOWN
+        wanted = UP if next(chance) < forward(*game.observe())[0] else DOWN
         _, terminated, truncated = game.advance(whim if left else wanted)
         over, left = terminated or truncated, max(0, left - 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from world_model.states import BALL_X, BALL_Y, CLOCK, LEFT, RIGHT, WAIT, Layout
+from world_model.states import BALL_X, BALL_Y, CLOCK, LEFT, RIGHT, SPEED_Y, WAIT, Layout
 
 _TILES = 16  # of a place of the ball
 _TILES_BETWEEN = 24  # of the ball's place beside a paddle
@@ -32,13 +32,14 @@ def constants_of(layout: Layout, before: np.ndarray, after: np.ndarray) -> Const
     count = len(layout.variables)
     plays = (before[:, WAIT] == 0) & (after[:, WAIT] == 0)
     here, change = before[plays, :count], (after - before)[plays, :count]
+    moves_always = np.arange(count) > SPEED_Y  # all but the ball, which has no place until it is served
     deviation = np.sqrt(((here - here.mean(axis=0)) ** 2).mean(axis=0))
     scale = np.ones(count) if layout.whole else np.sqrt((change**2).mean(axis=0))
     return Constants(
         mean=here.mean(axis=0),
         deviation=np.where(deviation > 0.0, deviation, 1.0),
-        low=after[plays, :count].min(axis=0),
-        high=after[plays, :count].max(axis=0),
+        low=np.where(moves_always, after[:, :count].min(axis=0), after[plays, :count].min(axis=0)),
+        high=np.where(moves_always, after[:, :count].max(axis=0), after[plays, :count].max(axis=0)),
         scale=np.where(scale > 0.0, scale, 1.0),
     )
 
