@@ -1,6 +1,7 @@
 # make train    set up, and train until Ctrl-C          make train ARGS=--resume    go on
 # make test     set up, and run the quick tests         make test-all               all of them
 # make check    what the code must look like            make docs                   pages made from the code
+# make golden   tests/golden/ anew, after a change that is meant to move bits
 # make pythons  the golden digests on each Python that pyenv has here
 # make bench    measure how fast it is, 10 minutes      make soak               memory over 1,000 updates
 # make chaos    play the Antithesis platform (needs Docker)   make clean              forget the environment
@@ -19,7 +20,7 @@ WORLD_VENV := .venv-world-model
 WORLD_STAMP := $(WORLD_VENV)/made-for-playing-$(call made_from,requirements-world-model.txt)
 WORLD_DEV_STAMP := $(WORLD_VENV)/made-for-testing-$(call made_from,requirements-world-model.txt requirements-world-model-dev.txt)
 
-.PHONY: train test test-all check format docs pythons chaos bench soak clean play test-world-model
+.PHONY: train test test-all check format docs golden pythons chaos bench soak clean play test-world-model
 train: $(RUN_STAMP)
 	$(VENV)/bin/python driver.py --batch-size=10 $(ARGS)
 
@@ -40,6 +41,9 @@ format: $(DEV_STAMP)
 
 docs: $(RUN_STAMP)
 	$(VENV)/bin/python -m bitexact.reporting.properties > docs/properties.md
+
+golden: $(DEV_STAMP)
+	PYTHONPATH=.:tests $(VENV)/bin/python tests/playthroughs.py $(ARGS)
 
 pythons:
 	.ci/pythons
