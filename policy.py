@@ -1,15 +1,14 @@
-"""The policy: a two-layer network that says how probable "up" is, its gradient, and RMSProp. NumPy, nothing else.
+"""The policy: a two-layer network that says how probable "up" is, and its gradient. NumPy and SciPy, nothing else.
 
 Everything on the way to the weights uses only operations whose result IEEE 754 fixes: element-wise + - * / and sqrt,
 sums along axis 0 of a C-ordered array (row by row), `numpy.add.accumulate` (in order, by definition), and `math.fsum`
 (exactly rounded). No BLAS, and nothing from libm: both choose their algorithm by the processor they find.
 
-Weights, gradients and optimizer state are dictionaries of float32 arrays with the same names and shapes:
+Weights and gradients are dictionaries of float32 arrays with the same names and shapes:
 "W1" [D, H], one row an input, and "W2" [H]. Below, T is the number of steps, D of inputs, H of hidden units.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
@@ -19,7 +18,6 @@ from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.exact_math import sigmoid
 from bitexact.determinism.streams import Purpose, Stream
 
-RMSPROP_EPSILON = 1e-5
 _UNIFORMS_PER_NORMAL = 12
 
 
@@ -74,18 +72,6 @@ class Forward:
         return sigmoid(logit.item()), hidden
 
 
-def discounted_returns(rewards: Sequence[float], discount: float) -> list[float]:
-    """What each step still earned, float64 [T]: the sum starts anew at each point."""
-    returns = [0.0] * len(rewards)
-    running = 0.0
-    for t in range(len(rewards) - 1, -1, -1):
-        if rewards[t] != 0:
-            running = 0.0
-        running = running * discount + rewards[t]
-        returns[t] = running
-    return returns
-
-
 def gradient(
     weights: Arrays,
     observations: sparse.csr_array,
@@ -99,31 +85,11 @@ def gradient(
     `observations` [T, D] holds +1 and -1, `hidden` is float32 [T, H], `ups` bool [T], `probabilities` of up and
     `advantages` float64 [T]. Of log p the derivative by the logit is (action - probability).
     """
-    by_logit = ((ups - probabilities) * advantages).astype(np.float32)  # [T]
-    by_hidden = by_logit[:, None] * weights["W2"]  # [T, H]
-    by_hidden *= hidden > 0.0
+    dlogits = ((ups - probabilities) * advantages).astype(np.float32)  # [T]
+    dhidden = dlogits[:, None] * weights["W2"]  # [T, H]
+    dhidden *= hidden > 0.0
     return {
         # SciPy multiplies a transposed CSR matrix step by step in ascending order; times 1 or -1 nothing is rounded.
-        "W1": observations.T @ by_hidden,
-        "W2": np.add.reduce(hidden * by_logit[:, None], axis=0),
+        "W1": observations.T @ dhidden,
+        "W2": np.add.reduce(hidden * dlogits[:, None], axis=0),
     }
-
-
-def rmsprop(
-    weights: Arrays, cache: Arrays, gradient: Arrays, learning_rate: float, decay_rate: float
-) -> tuple[Arrays, Arrays]:
-    """One step uphill: the new weights and the new running mean of the squared gradient.
-
-    cache = decay cache + (1 - decay) g^2;  weights += rate g / (sqrt(cache) + 1e-5) (Hinton's, as Karpathy has it).
-    """
-    new_weights, new_cache = {}, {}
-    for name, g in gradient.items():
-        mean_square = np.float32(decay_rate) * cache[name] + np.float32(1.0 - decay_rate) * (g * g)
-        step = np.float32(learning_rate) * g / (np.sqrt(mean_square) + np.float32(RMSPROP_EPSILON))
-        new_weights[name], new_cache[name] = weights[name] + step, mean_square
-    return new_weights, new_cache
-
-
-def largest_rmsprop_step(learning_rate: float, decay_rate: float) -> float:
-    """No weight moves further in one step: |g| / sqrt(cache) is at most 1 / sqrt(1 - decay), whatever came before."""
-    return learning_rate / math.sqrt(1.0 - decay_rate)

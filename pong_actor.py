@@ -21,9 +21,9 @@ from bitexact.determinism.arrays import Arrays
 from pong.evaluation import EvaluationTask, GameResult, evaluation_id
 from pong.game import Pong
 from pong.play import RolloutId
-from training.ppo import GameSteps
 from training.rollout_record import RolloutRecord
 from training.rollout_task import GradientTask, StepsTask
+from training.steps import GameSteps
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from bitexact.storage.run_directory import RunDirectory, open_for_writing
 from bitexact.storage.state import State
 from pong.game import Pong
 from pong.play import RolloutId
-from training import learning
 from training.recorder import Recorder
 from training.rollout_record import RolloutRecord
 from training.rollout_task import task_of
 from training.run_config import opening
 from training.settings import PPO, REINFORCE, Preset, Settings, of_preset
+from training.update import new_batch
 from workload.driver_command import DRIVER, committed
 
 _START_TIMEOUT_S = 120.0
@@ -77,7 +77,7 @@ def _work(settings: Settings, recorded_count: int, updates: int) -> tuple[list[f
         for _ in range(updates):
             arrivals = [as_rollout(recorded, state, index) for index in range(settings.batch_size)]
             began = time.perf_counter()
-            batch = learning.new_batch(settings, state)
+            batch = new_batch(settings, state)
             for result, record in arrivals:
                 batch.add(result, record)
             learning_began = time.perf_counter()

@@ -54,8 +54,9 @@ def _shares(preset: Preset, batch_size: int, updates: int) -> dict[str, float]:
     from bitexact.determinism import tree_sum
     from bitexact.storage.run_directory import open_for_writing
     from pong.game import Pong
-    from training import learning, ppo
+    from training import ppo
     from training.recorder import Recorder
+    from training.update import compute_update
 
     watch, silent = Stopwatch(), Silent()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as open_:
@@ -70,7 +71,7 @@ def _shares(preset: Preset, batch_size: int, updates: int) -> dict[str, float]:
         open_.enter_context(watch.on(ppo.Objective, "excess", "float64 sum"))
         began = time.perf_counter()
         for _ in range(updates):
-            state, batch = learning.update_alone(settings, state, game)
+            state, batch = compute_update(settings, state, game)
             recorder.commit(state, batch, Counter())
         whole_s = time.perf_counter() - began
     without_s = whole_s - sum(watch.seconds.values())

@@ -33,8 +33,9 @@ from bitexact.determinism.tree_sum import TreeSum
 from bitexact.storage.state import State
 from pong.game import Pong
 from pong.play import RolloutId
-from training import initial_state, learning
+from training import initial_state
 from training.settings import REINFORCE, Settings, of_preset
+from training.update import new_batch
 from workload.local_cluster import LocalCluster
 
 _PUBLISHED = {10: (64, 2.5), 60: (64, 3.0), 300: (198, 10.0)}  # batch: cores, seconds (Ray, "Learning to Play Pong")
@@ -165,7 +166,7 @@ def _updates_s(setting: Setting, state: State, recorded: Recorded, waits_s: list
         pool.wait_until_ready()
         for _ in range(rounds):
             began = time.monotonic()
-            batch = learning.new_batch(settings, state, sums)
+            batch = new_batch(settings, state, sums)
             while keys := batch.missing_keys():
                 for _, (gradient, record) in pool.run(batch.method, state.weights, keys):
                     batch.add(gradient, record)
@@ -289,7 +290,7 @@ def _record(count: int, hidden_units: int) -> tuple[State, Recorded, list[float]
     """
     settings = _reinforce(hidden_units=hidden_units)
     state = dataclasses.replace(initial_state.from_seed(settings), update=1)
-    batch, game, recorded, times_s = learning.new_batch(settings, state), Pong(), [], []
+    batch, game, recorded, times_s = new_batch(settings, state), Pong(), [], []
     for index in range(count):
         began = time.perf_counter()
         recorded.append(batch.task.run(game, state.weights, RolloutId(settings.seed, batch.update, index)))

@@ -17,7 +17,7 @@ from benchmarks.stopwatch import Stopwatch
 from bitexact.determinism.arrays import Arrays
 from pong.game import FRAMES_PER_STEP, Pong
 from pong.play import RolloutId
-from training import initial_state, ppo, rollout_record, rollout_task
+from training import initial_state, rollout_record, rollout_task
 from training.rollout_task import RolloutTask, task_of
 from training.settings import PPO, REINFORCE, of_preset
 
@@ -92,7 +92,7 @@ def _parts(game: TapedPong, task: RolloutTask, weights: Arrays, names: list[Roll
     step_by_step = ((game, "_look"), (game, "observe"), (policy.Forward, "__call__"))
     game_by_game = (
         (rollout_task, "play"),
-        (ppo, "advantages"),
+        (rollout_task, "estimate_advantages"),
         (rollout_task, "record_rollout"),
         (rollout_record, "_check"),
     )
@@ -114,10 +114,10 @@ def _parts(game: TapedPong, task: RolloutTask, weights: Arrays, names: list[Roll
         "find what is lit": s["observe"],
         "forward": s["__call__"],
         "sticky actions, the policy's draw, keeping the step": s["play"] - each_step_s,
-        "advantages": s["advantages"],
+        "advantages": s["estimate_advantages"],
         "properties": s["_check"],
         "record and fingerprints": s["record_rollout"] - s["_check"],
-        "packing and the rest": whole_s - s["play"] - s["advantages"] - s["record_rollout"],
+        "packing and the rest": whole_s - s["play"] - s["estimate_advantages"] - s["record_rollout"],
     }
     return {part: seconds / steps * 1e6 for part, seconds in parts.items()}
 

@@ -32,11 +32,11 @@ from bitexact.storage.state import State
 from pong.game import Pong
 from pong.play import RolloutId
 from pong_actor import Greeting
-from training import learning
 from training.recorder import Recorder
 from training.rollout_task import GradientTask, StepsTask
 from training.run_config import opening
 from training.settings import PPO, REINFORCE, Preset, Settings, of_preset
+from training.update import new_batch
 
 _ACTORS = 2
 _MB = 1e6
@@ -148,7 +148,7 @@ class Training:
     def lap(self) -> Lap:
         """One update, as driver.train has it."""
         began, own_s, clock = time.monotonic(), 0.0, time.monotonic
-        batch = learning.new_batch(self.settings, self.state)
+        batch = new_batch(self.settings, self.state)
         for _, (result, record) in self._pool.run(batch.method, self.state.weights, batch.missing_keys()):
             arrived = clock()
             batch.add(result, record)

@@ -34,8 +34,8 @@ import psutil
 
 from pong.game import Pong
 from training import initial_state
-from training.learning import update_alone
 from training.settings import Settings
+from training.update import compute_update
 from workload.driver_command import committed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +68,7 @@ def digests_without_ray(updates: int, **settings: Any) -> list[Digests]:
 def _train(settings: Settings, updates: int) -> list[Digests]:
     game, current, digests = Pong(), initial_state.from_seed(settings), []
     for _ in range(updates):
-        current, batch = update_alone(settings, current, game)
+        current, batch = compute_update(settings, current, game)
         digests.append(Digests(current.digest(), [record.digest for record in batch.records]))
     return digests
 

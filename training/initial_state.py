@@ -3,10 +3,11 @@
 import numpy as np
 
 import policy
-from bitexact.determinism.arrays import Arrays, add_prefix, zeros_like
+from bitexact.determinism.arrays import Arrays
 from bitexact.storage.state import State
 from pong.game import PIXELS, SEEN
-from training.ppo import Adam
+from training.adam import Adam
+from training.rmsprop import RMSProp
 from training.settings import REINFORCE, Settings
 
 
@@ -21,5 +22,5 @@ def from_seed(settings: Settings) -> State:
 def from_weights(settings: Settings, weights: Arrays) -> State:
     """Update 0 with given weights, nothing accumulated."""
     if settings.preset == REINFORCE:
-        return State(0, weights, add_prefix("cache_", zeros_like(weights)))
+        return State(0, weights, RMSProp.initial(weights).arrays())
     return State(0, weights, Adam.initial(weights).arrays())

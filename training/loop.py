@@ -16,10 +16,10 @@ from bitexact.determinism import versions
 from bitexact.reporting import verdicts
 from bitexact.storage.run_directory import RunDirectory
 from bitexact.storage.state import State
-from training.learning import new_batch
 from training.recorder import Recorder
 from training.rollout_record import RolloutRecord
 from training.settings import Settings
+from training.update import new_batch
 
 _BRING_TIMEOUT_S = 2.0
 

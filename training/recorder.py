@@ -14,9 +14,9 @@ from bitexact.cluster.pool import COUNTED
 from bitexact.storage.checkpoints import ALWAYS_KEPT_EVERY, BadCheckpoint
 from bitexact.storage.run_directory import RunDirectory
 from bitexact.storage.state import State
-from training import learning
-from training.learning import Batch
+from training.batch import Batch
 from training.settings import Settings
+from training.update import summarize
 
 
 class Recorder:
@@ -58,7 +58,7 @@ class Recorder:
 
     def commit(self, state: State, batch: Batch, counts: Counter[str]) -> None:
         """Make an update part of the run: check it, write it down, show it. Raises PropertyFailed, DiskRefused."""
-        metrics = learning.statistics(batch, self._rewards)
+        metrics = summarize(batch, self._rewards)
         metrics |= self._lap(metrics["steps"])
         metrics |= {name: counts[name] for name in COUNTED}
         metrics |= state.digests()

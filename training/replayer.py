@@ -13,10 +13,11 @@ from bitexact.storage.state import State
 from pong import film
 from pong.game import Pong
 from pong.play import RolloutId, play
-from training import initial_state, learning
-from training.learning import Batch
+from training import initial_state
+from training.batch import Batch
 from training.rollout_task import task_of
 from training.settings import read_settings
+from training.update import compute_update
 
 
 class Replayer:
@@ -105,7 +106,7 @@ class Replayer:
     def _replayed(self, state: State, updates: range) -> State:
         """The state after some updates, each recomputed and compared with its record."""
         for _ in bar(updates, "replaying", total=len(updates)):
-            state, batch = learning.update_alone(self._settings, state, self._game)
+            state, batch = compute_update(self._settings, state, self._game)
             self._compare(state, batch)
         return state
 

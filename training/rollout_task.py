@@ -10,14 +10,14 @@ function: the same weights and name give the same bytes anywhere, whatever was r
 from dataclasses import dataclass
 
 import invariants
-import policy
 from bitexact.determinism.arrays import Arrays
-from bitexact.determinism.exact_math import dot, standardise
+from bitexact.determinism.exact_math import dot
 from pong.play import Game, RolloutId, play
-from training import ppo
-from training.ppo import GameSteps
+from training import reinforce
+from training.returns import estimate_advantages
 from training.rollout_record import RolloutRecord, record_rollout
 from training.settings import REINFORCE, Settings
+from training.steps import GameSteps
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,7 @@ class GradientTask:
     def run(self, game: Game, weights: Arrays, rollout_id: RolloutId) -> tuple[Arrays, RolloutRecord]:
         """The gradient, shaped as the weights, and the record. Raises PropertyFailed."""
         trajectory = play(game, weights, rollout_id)
-        returns = policy.discounted_returns(trajectory.rewards.tolist(), self.discount)
-        advantages = standardise(returns)
-        gradient = policy.gradient(
-            weights, trajectory.observations, trajectory.hidden, trajectory.ups, trajectory.probabilities, advantages
-        )
+        gradient, advantages = reinforce.differentiate(weights, trajectory, self.discount)
         record = record_rollout(rollout_id, weights, trajectory, advantages, gradient)
         invariants.a_gradient_has_the_shape_of_the_weights(gradient, weights, rollout_id.details)
         invariants.a_gradient_is_finite(gradient, rollout_id.details)
@@ -50,11 +46,10 @@ class StepsTask:
     def run(self, game: Game, weights: Arrays, rollout_id: RolloutId) -> tuple[GameSteps, RolloutRecord]:
         """The steps and the record. Raises PropertyFailed."""
         trajectory = play(game, weights, rollout_id)
-        values = dot(trajectory.hidden, weights["V"]).tolist()
-        rewards = trajectory.rewards.tolist()
-        advantages, worth = ppo.advantages(rewards, values, self.discount, self.gae_lambda)
-        steps = GameSteps.of(trajectory.observations, trajectory.ups, trajectory.probabilities, advantages, worth)
-        return steps, record_rollout(rollout_id, weights, trajectory, advantages, vars(steps))
+        rewards, values = trajectory.rewards.tolist(), dot(trajectory.hidden, weights["V"]).tolist()
+        advantages, value_targets = estimate_advantages(rewards, values, self.discount, self.gae_lambda)
+        steps = GameSteps.of(trajectory, advantages, value_targets)
+        return steps, record_rollout(rollout_id, weights, trajectory, advantages, steps.arrays())
 
 
 RolloutTask = GradientTask | StepsTask

@@ -1,11 +1,12 @@
 """The settings of a training run: one dataclass, from which the command line and its help are made.
 
-Settings that decide the result are part of every digest and stay as they are for the life of a run; the others say
-where, how fast and how long, and may change at each resume.
+Each field stands in one place with its type, its range, its default and its text: what both presets need in
+base_settings.py, PPO's in ppo.py, REINFORCE's in reinforce.py, and here what concerns a run as a whole. Settings that
+decide the result are part of every digest and stay as they are for the life of a run; the others say where, how fast
+and how long, and may change at each resume.
 """
 
 import dataclasses
-import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -17,105 +18,72 @@ import tyro
 
 from bitexact.cli import command_line
 from bitexact.cli.exits import BadInput
+from bitexact.cli.ranges import POSITIVE, check_values, flag_of, real, whole
 from bitexact.storage import config
+from training.base_settings import MOST, BaseSettings
+from training.ppo import PPOSettings
+from training.reinforce import ReinforceSettings
 
 Preset = Literal["ppo", "reinforce"]
 PPO: Final = "ppo"
 REINFORCE: Final = "reinforce"
-# What the presets change of the defaults below, and which settings only one of them has.
+# What the presets change of the defaults, and where the settings are that only one of them has.
 _PRESETS: dict[str, dict[str, Any]] = {PPO: {}, REINFORCE: {"learning_rate": 1e-4, "hidden_units": 200}}
-_ONLY_OF = {
-    PPO: (
-        "learning_rate_end",
-        "entropy_coef",
-        "entropy_coef_end",
-        "temperature_end",
-        "anneal_updates",
-        "epochs",
-        "minibatch_size",
-        "clip",
-        "gae_lambda",
-        "value_coef",
-        "max_grad_norm",
-    ),
-    REINFORCE: ("decay_rate",),
+_KIND_OF: dict[str, type[BaseSettings]] = {PPO: PPOSettings, REINFORCE: ReinforceSettings}
+_OTHER_NAMES = {"classic": REINFORCE, "proximal": PPO}  # of presets
+_OLD_NAMES = {  # of settings, in the config.json of earlier runs
+    "trace_decay": "gae_lambda",
+    "longest_gradient": "max_grad_norm",
+    "value_weight": "value_coef",
+    "entropy_bonus": "entropy_coef",
+    "entropy_bonus_end": "entropy_coef_end",
+    "passes": "epochs",
+    "minibatch": "minibatch_size",
+    "decline_updates": "anneal_updates",
 }
-_OF_ALL = ("preset", "seed", "batch_size", "learning_rate", "discount", "hidden_units")
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+_OF_ALL = ("preset", *_names(BaseSettings))
+_ONLY_OF = {preset: tuple(name for name in _names(kind) if name not in _OF_ALL) for preset, kind in _KIND_OF.items()}
 DECIDE_THE_RESULT = (*_OF_ALL, *_ONLY_OF[PPO], *_ONLY_OF[REINFORCE])
 _OF_ONE_COMMAND = ("init_weights", "resume", "overwrite", "redis_address")
-_MOST = 100_000  # enough for anybody; a slip of the finger beyond would only fill the memory
-_SMALLEST_RATE = 1e-30  # float32 holds it; RMSProp's steps are below ten times the rate, so that none is above 1
-_LARGEST_FACTOR = 1000.0  # float32 holds what it multiplies, and what it divides
 
 _Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-_Count = Annotated[int | None, tyro.conf.arg(metavar="N")]
-_Number = Annotated[float | None, tyro.conf.arg(metavar="X")]
+_Count = Annotated[int | None, tyro.conf.arg(metavar="N"), whole(1)]
 _Text = Annotated[str | None, tyro.conf.arg(metavar="ADDR")]
-_Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
-_File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(PPOSettings, ReinforceSettings):
     """Train a Pong player on Ray; every bit of the result can be reproduced, whatever fails while it runs."""
 
-    batch_size: int = 10
-    """Rollouts (games to 21 points) per update. Larger: steadier steps, fewer of them."""
-    updates: _Count = None
-    """Stop after update N; without it, train until stopped."""
-    until_reward: _Number = None
-    """Stop once the mean reward of the last 100 rollouts is X or more."""
-    seed: int = 0
-    """All randomness comes from it: another seed is another run."""
     preset: Preset = PPO
     """How it learns. ppo: many small steps over each batch. reinforce: Karpathy's, one gradient a game, one step."""
-    learning_rate: float = 2e-3
-    """The optimizer's step size at first (reinforce: always, and 1e-4; 1e-3 learns faster)."""
-    learning_rate_end: float = 1e-4
-    """Its step size in the end (ppo)."""
-    entropy_coef: float = 0.01
-    """What a policy is worth for not being sure, at first (ppo). Higher: it explores more, and plays worse."""
-    entropy_coef_end: float = 0.0005
-    """The same in the end (ppo)."""
-    temperature_end: float = 0.25
-    """The logits' temperature in the end, 1 at first (ppo). Lower: actions are drawn less at random."""
-    anneal_updates: int = 100
-    """Updates over which all three go from the one to the other, in a straight line (ppo)."""
-    epochs: int = 4
-    """How often each batch is learned from (ppo)."""
-    minibatch_size: int = 512
-    """Steps of games for one step of the optimizer, about (ppo)."""
-    clip: float = 0.2
-    """How far an action's probability may move in an update before it counts no more, as a part of it (ppo)."""
-    gae_lambda: float = 0.95
-    """How much advantages trust rewards to come over the value head: 1 rewards alone, 0 the next step's (ppo)."""
-    value_coef: float = 0.5
-    """The weight of the value head's error (ppo)."""
-    max_grad_norm: float = 0.5
-    """A minibatch's gradient is shortened to this length (ppo)."""
-    discount: float = 0.99
-    """How much a reward one step later is worth now."""
-    decay_rate: float = 0.99
-    """How much of RMSProp's running mean of squares stays at each update (reinforce)."""
-    hidden_units: int = 64
-    """Hidden units of the policy (reinforce: 200)."""
-    actors: _Count = None
+    updates: _Count = None
+    """Stop after update N; without it, train until stopped."""
+    until_reward: Annotated[float | None, tyro.conf.arg(metavar="X"), real(-21.0, 21.0)] = None
+    """Stop once the mean reward of the last 100 rollouts is X or more."""
+    actors: Annotated[int | None, tyro.conf.arg(metavar="N"), whole(1, MOST)] = None
     """Actors that play; without it, one per CPU of the cluster, at most the batch size. Never changes the result."""
-    run_dir: _Folder = None
+    run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where the run is kept; without it, runs/<name made of the settings that decide the result>."""
-    init_weights: _File = None
+    init_weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Begin with a checkpoint's or pretrained weights: the run keeps them, and its digests are of what follows."""
     resume: _Flag = False
     """Go on with the run in the run directory; what the command line leaves out is taken from there."""
     overwrite: _Flag = False
     """Delete the run in the run directory and start anew."""
-    checkpoint_every: int = 10
+    checkpoint_every: Annotated[int, whole(1)] = 10
     """Updates between checkpoints: as many may have to be computed again after a crash."""
-    keep_checkpoints: int = 3
+    keep_checkpoints: Annotated[int, whole(1)] = 3
     """How many of the newest checkpoints to keep; every hundredth update's is kept as well."""
-    rollout_timeout_s: _Number = None
+    rollout_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="X"), POSITIVE] = None
     """Seconds after which a rollout is started a second time elsewhere; without it, from what rollouts have taken."""
-    cluster_timeout_s: float = 120.0
+    cluster_timeout_s: Annotated[float, POSITIVE] = 120.0
     """Seconds to wait for a node when there is none left."""
     tensorboard: _Flag = False
     """Write TensorBoard's event files into the run directory (tensorboard --logdir runs)."""
@@ -129,41 +97,12 @@ class Settings:
     """Old name of --address."""
 
     def check(self) -> None:
-        """Raise BadInput for a value that cannot be used."""
-        for name in ("checkpoint_every", "keep_checkpoints", "updates", "video_every"):
-            value = getattr(self, name)
-            _require(value is None or (_is_whole(value) and value >= 1), name, value, "a whole number from 1")
-        _require(self.preset in _PRESETS, "preset", self.preset, " or ".join(_PRESETS))
-        for name in ("batch_size", "hidden_units", "actors", "anneal_updates", "epochs", "minibatch_size"):
-            value = getattr(self, name)
-            fits = value is None or (_is_whole(value) and 1 <= value <= _MOST)
-            _require(fits, name, value, f"a whole number from 1 to {_MOST}")
-        seed_fits = _is_whole(self.seed) and 0 <= self.seed < 2**63
-        _require(seed_fits, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
-        for name in ("learning_rate", "learning_rate_end"):
-            rate = getattr(self, name)
-            _require(_SMALLEST_RATE <= rate <= 1.0, name, rate, f"a number from {_SMALLEST_RATE:g} to 1")
-        for name in ("clip", "max_grad_norm"):
-            value = getattr(self, name)
-            _require(0.0 < value < math.inf, name, value, "a finite number above 0")
-        for name in ("entropy_coef", "entropy_coef_end", "value_coef"):
-            value = getattr(self, name)
-            _require(0.0 <= value <= _LARGEST_FACTOR, name, value, f"a number from 0 to {_LARGEST_FACTOR:g}")
-        least, temperature = 1.0 / _LARGEST_FACTOR, self.temperature_end
-        fits = least <= temperature <= _LARGEST_FACTOR
-        _require(fits, "temperature_end", temperature, f"a number from {least:g} to {_LARGEST_FACTOR:g}")
-        _require(0.0 <= self.gae_lambda <= 1.0, "gae_lambda", self.gae_lambda, "a number from 0 to 1")
-        for name in ("cluster_timeout_s", "rollout_timeout_s"):
-            value = getattr(self, name)
-            _require(value is None or 0.0 < value < math.inf, name, value, "a finite number above 0")
-        _require(0.0 <= self.discount <= 1.0, "discount", self.discount, "a number from 0 to 1")
-        _require(0.0 <= self.decay_rate < 1.0, "decay_rate", self.decay_rate, "a number from 0 to below 1")
-        reward = self.until_reward
-        _require(reward is None or -21.0 <= reward <= 21.0, "until_reward", reward, "a number from -21 to 21")
+        """Raise BadInput for a value that cannot be used, or two that do not go together."""
+        check_values(self)
         for other in _PRESETS.keys() - {self.preset}:
             for name in _ONLY_OF[other]:
                 if getattr(self, name) != getattr(type(self), name):
-                    raise BadInput(f"{_flag(name)} belongs to --preset={other}, not to {self.preset}: leave it out.")
+                    raise BadInput(f"{flag_of(name)} belongs to --preset={other}, not to {self.preset}: leave it out.")
         for address in (self.address, self.redis_address):
             _check_address(address)
         if self.address and self.redis_address:
@@ -217,6 +156,7 @@ def of_preset(preset: Preset, **changes: Any) -> Settings:
 def from_command_line(arguments: Sequence[str]) -> Settings:
     """The settings that a command line asks for, with those of the run where it resumes one. Raises BadInput."""
     _no_empty_values(arguments)
+    arguments = _with_presets_own_names(arguments)
     settings = command_line.parse(Settings, arguments, "python driver.py")
     settings = command_line.parse(Settings, arguments, "python driver.py", defaults=of_preset(settings.preset))
     settings.check()
@@ -235,9 +175,10 @@ def read_settings(directory: Path) -> Settings:
     """The settings of the run in a directory. Raises BadInput if there is none, or its config is damaged."""
     recorded = config.read(directory)
     try:
-        settings = Settings(**recorded["settings"])
+        named = {_OLD_NAMES.get(name, name): value for name, value in recorded["settings"].items()}
+        settings = Settings(**named | {"preset": _OTHER_NAMES.get(named["preset"], named["preset"])})
         settings.check()
-        if not settings.lasting().keys() >= recorded["settings"].keys():
+        if not settings.lasting().keys() >= named.keys():
             raise ValueError("it holds settings that are not kept")
     except (ValueError, TypeError, KeyError, AttributeError, BadInput) as error:
         raise config.damaged(directory / config.CONFIG, error) from None
@@ -252,6 +193,16 @@ def _no_empty_values(arguments: Sequence[str]) -> None:
             raise BadInput(f"{flag if equals else before} has no value.")
 
 
+def _with_presets_own_names(arguments: Sequence[str]) -> list[str]:
+    """The same with a preset's other names replaced: "classic" is accepted for reinforce."""
+    names = _OTHER_NAMES | {f"--preset={other}": f"--preset={name}" for other, name in _OTHER_NAMES.items()}
+    pairs = zip(("", *arguments), arguments, strict=False)
+    return [
+        names.get(argument, argument) if before == "--preset" or argument.startswith("--preset=") else argument
+        for before, argument in pairs
+    ]
+
+
 def _check_address(address: str | None) -> None:
     if address is None or address == "auto":
         return
@@ -261,24 +212,11 @@ def _check_address(address: str | None) -> None:
         raise BadInput(f"--address must be HOST:PORT or auto, not {address}.")
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _require(holds: bool, name: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise BadInput(f"{_flag(name)} must be {wanted}, not {value}.")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def _same_result(settings: Settings, recorded: Settings) -> None:
     for name, value in settings.deciding().items():
         before = getattr(recorded, name)
         if value != before:
-            flag = _flag(name)
+            flag = flag_of(name)
             raise BadInput(
                 f"{flag} is {value}, but the run in {settings.directory} was made with {before}: "
                 f"leave {flag} out to resume it, or choose another --run-dir."

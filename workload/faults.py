@@ -30,8 +30,9 @@ from bitexact.cli.interrupts import Interrupts
 from bitexact.reporting import verdicts
 from bitexact.storage.ledger import Entry, Ledger, first_difference, irregularities
 from pong.game import Pong
-from training import initial_state, learning
+from training import initial_state
 from training.settings import REINFORCE, Preset, Settings, of_preset
+from training.update import compute_update
 from workload.driver_process import Commit, DriverProcess
 from workload.fault_accounts import Accounts
 from workload.fault_injection import Injector
@@ -123,7 +124,7 @@ def compute_without_faults(settings: Settings) -> dict[int, Entry]:
     """What the ledger must hold, by update: computed here, one rollout after the other, without Ray."""
     state, game, entries = initial_state.from_seed(settings), Pong(), {}
     while state.update < (settings.updates or 0):
-        state, batch = learning.update_alone(settings, state, game)
+        state, batch = compute_update(settings, state, game)
         entries[state.update] = Entry(state.digests(), {record.index: vars(record) for record in batch.records})
         if state.update % 10 == 0:
             _say(f"without faults: update {state.update} of {settings.updates}, digest {state.digest()[:12]}")

@@ -28,7 +28,7 @@ from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.tree_sum import TreeSum
 from bitexact.storage.state import State
 from training import initial_state
-from training.learning import new_batch
+from training.update import new_batch
 
 # Large enough for Ray's object store: what is smaller than 100 kB is sent along with the reply.
 SETTINGS = {"preset": "reinforce", "batch_size": 8, "hidden_units": 16, "learning_rate": 1e-3}
@@ -123,9 +123,9 @@ def test_an_update_that_is_compared_with_float64_is_the_drivers_own():
 def test_a_rollout_that_is_another_the_second_time_is_caught():
     state = replace(initial_state.from_seed(SMALL), update=1)
     batch = new_batch(SMALL, state, Losing([None, {1}]))
-    for update, index in batch.missing():
-        batch.add(*stand_in(SMALL, state.weights, update, index))
-    assert batch.missing() == [(2, 1)]
+    for rollout_id in batch.missing():
+        batch.add(*stand_in(SMALL, state.weights, rollout_id.update, rollout_id.index))
+    assert batch.missing_keys() == [(2, 1)]
     with pytest.raises(PropertyFailed, match=r"^property failed: a rollout done twice gives the same bytes"):
         batch.add(*stand_in(replace(SMALL, seed=9), state.weights, 2, 1))
 
@@ -267,9 +267,7 @@ class Scenario:
 
     def update(self, state: Any) -> Any:
         """As the driver does it."""
-        from training import learning
-
-        batch = learning.new_batch(self.settings, state, self.sums)
+        batch = new_batch(self.settings, state, self.sums)
         self.lie: dict[int, Any] = {}  # the gradients that lie on nodes
         while keys := batch.missing_keys():
             if len(keys) < self.settings.batch_size:

@@ -36,16 +36,16 @@ def play_with_stale_weights(pool):
     pool.Pool.run = with_stale_weights
 
 
-def take_too_large_steps(learning):
-    learn = learning.PPOBatch._learn
+def take_too_large_steps(ppo_batch):
+    learn = ppo_batch.PPOBatch._learn
 
     def too_large(self):
-        state, bound = learn(self)
+        learned = learn(self)
         if self.update >= BEGINS_AT:
-            state.weights["W2"][0] += 100
-        return state, bound
+            learned.weights["W2"][0] += 100
+        return learned
 
-    learning.PPOBatch._learn = too_large
+    ppo_batch.PPOBatch._learn = too_large
 
 
 def lose_the_optimizer_state(checkpoints):
@@ -94,7 +94,7 @@ def forget_the_score(game):
 BUGS = {
     "rollout-twice": ("bitexact.cluster.pool", count_a_rollout_twice),
     "stale-weights": ("bitexact.cluster.pool", play_with_stale_weights),
-    "large-steps": ("training.learning", take_too_large_steps),
+    "large-steps": ("training.ppo_batch", take_too_large_steps),
     "lost-optimizer-state": ("bitexact.storage.checkpoints", lose_the_optimizer_state),
     "clock-for-dice": ("pong.game", draw_sticky_actions_from_the_clock),
     "line-twice": ("bitexact.storage.ledger", write_a_line_twice),

@@ -17,8 +17,8 @@ from bitexact.storage import checkpoints
 from bitexact.storage.state import State
 from pong.game import Pong
 from training import initial_state
-from training.learning import update_alone
 from training.settings import Settings
+from training.update import compute_update
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_the_driver_begins_with_them_and_replay_agrees(tmp_path):
     now, expected, game = initial_state.from_weights(chosen, checkpoints.load(file).weights), [], Pong()
     first = now.digest()
     for _ in range(2):
-        now, batch = update_alone(chosen, now, game)
+        now, batch = compute_update(chosen, now, game)
         expected.append(Digests(now.digest(), [record.digest for record in batch.records]))
     assert recorded_digests(run) == expected
     assert json.loads((run / "config.json").read_text())["initial_digest"] == first

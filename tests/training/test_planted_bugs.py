@@ -18,7 +18,8 @@ from bitexact.storage import checkpoints, durable
 from bitexact.storage.state import State
 from pong.game import Pong
 from pong.play import RolloutId
-from training import initial_state, learning, recorder
+from training import initial_state, recorder, reinforce_batch, rmsprop
+from training.rmsprop import RMSProp
 from training.rollout_task import GradientTask
 from training.settings import Settings
 
@@ -85,7 +86,7 @@ def test_the_order_of_arrival_does_not_show(settings, tmp_path):
 
 
 def test_sums_in_order_of_arrival_are_caught_when_an_update_is_done_again(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(learning, "TreeSum", SumInOrderOfArrival)
+    monkeypatch.setattr(reinforce_batch, "TreeSum", SumInOrderOfArrival)
     train(dataclasses.replace(settings, updates=4))
     checkpoint(settings, 4).unlink()
     caught(settings, "an_update_done_again_gives_its_recorded_digest", 3, arrival=backwards)
@@ -103,7 +104,7 @@ def test_a_rollout_counted_once_by_name_but_not_in_the_sum_is_caught(settings, m
             factor = np.float32(times if index == 1 else 1.0)
             super().add(index, {name: array * factor for name, array in gradient.items()})
 
-    monkeypatch.setattr(learning, "TreeSum", Miscounting)
+    monkeypatch.setattr(reinforce_batch, "TreeSum", Miscounting)
     caught(settings, "a_sum_agrees_with_float64", 1)
 
 
@@ -162,50 +163,52 @@ def test_a_gradient_that_is_no_number_is_caught_where_it_is_computed(settings, m
 
 
 def plant_in_rmsprop(monkeypatch, change: Callable[..., tuple[Arrays, Arrays]]) -> None:
-    """Let `change(weights, cache, new_weights, new_cache)` have the last word."""
-    rmsprop = policy.rmsprop
+    """Let `change(weights, new_weights, new_square)` have the last word."""
+    step = RMSProp.step
 
-    def planted(weights: Arrays, cache: Arrays, *others):
-        return change(weights, cache, *rmsprop(weights, cache, *others))
+    def planted(optimizer: RMSProp, weights: Arrays, *others):
+        new_weights, new_optimizer = step(optimizer, weights, *others)
+        new_weights, new_square = change(weights, new_weights, new_optimizer.square)
+        return new_weights, RMSProp(new_square)
 
-    monkeypatch.setattr(policy, "rmsprop", planted)
+    monkeypatch.setattr(RMSProp, "step", planted)
 
 
 def test_a_step_one_percent_too_large_is_caught(settings, monkeypatch):
-    def too_large(weights, cache, new_weights, new_cache):
+    def too_large(weights, new_weights, new_square):
         longer = np.float32(1.01)
-        return {name: w + (new_weights[name] - w) * longer for name, w in weights.items()}, new_cache
+        return {name: w + (new_weights[name] - w) * longer for name, w in weights.items()}, new_square
 
     plant_in_rmsprop(monkeypatch, too_large)
     caught(settings, "no_weight_moves_further_than_the_optimizer_can", 1)
 
 
 def test_a_step_divided_by_the_cache_from_before_is_caught(settings, monkeypatch):
-    def too_early(weights, cache, gradient, learning_rate, decay_rate):
-        _, new_cache = rmsprop(weights, cache, gradient, learning_rate, decay_rate)
-        rate, epsilon = np.float32(learning_rate), np.float32(policy.RMSPROP_EPSILON)
+    def too_early(optimizer, weights, gradient, learning_rate, decay_rate):
+        _, new_optimizer = step(optimizer, weights, gradient, learning_rate, decay_rate)
+        rate, epsilon, square = np.float32(learning_rate), np.float32(rmsprop.EPSILON), optimizer.square
         return {
-            name: w + rate * gradient[name] / (np.sqrt(cache[name]) + epsilon) for name, w in weights.items()
-        }, new_cache
+            name: w + rate * gradient[name] / (np.sqrt(square[name]) + epsilon) for name, w in weights.items()
+        }, new_optimizer
 
-    rmsprop = policy.rmsprop
-    monkeypatch.setattr(policy, "rmsprop", too_early)
+    step = RMSProp.step
+    monkeypatch.setattr(RMSProp, "step", too_early)
     caught(settings, "no_weight_moves_further_than_the_optimizer_can", 1)
 
 
 def test_a_negative_mean_square_is_caught(settings, monkeypatch):
-    def negative(weights, cache, new_weights, new_cache):
-        new_cache["W1"][5, 0] = -1e-12
-        return new_weights, new_cache
+    def negative(weights, new_weights, new_square):
+        new_square["W1"][5, 0] = -1e-12
+        return new_weights, new_square
 
     plant_in_rmsprop(monkeypatch, negative)
     caught(settings, "a_mean_square_is_never_negative", 1)
 
 
 def test_a_mean_square_that_is_no_number_is_caught(settings, monkeypatch):
-    def no_number(weights, cache, new_weights, new_cache):
-        new_cache["W2"][0] = np.nan
-        return new_weights, new_cache
+    def no_number(weights, new_weights, new_square):
+        new_square["W2"][0] = np.nan
+        return new_weights, new_square
 
     plant_in_rmsprop(monkeypatch, no_number)
     caught(settings, "a_mean_square_is_never_negative", 1)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from scipy import sparse, stats
 
 import policy
@@ -19,6 +18,7 @@ from bitexact.determinism.digests import digest
 from bitexact.determinism.exact_math import sigmoid, standardise
 from pong.game import Pong
 from pong.play import RolloutId, Trajectory, play
+from training.returns import discount_returns
 
 ULP = 2.0**-52
 FLOAT32_ROUNDING = 2.0**-24
@@ -241,7 +241,7 @@ def test_sparse_forward_agrees_with_dense_on_a_recorded_game(recorded, initial):
 def test_the_sparse_gradient_agrees_with_dense_on_a_recorded_game(recorded, initial):
     dense = recorded.observations.toarray().astype(np.float64)
     steps = len(dense)
-    advantages = standardise(policy.discounted_returns(recorded.rewards.tolist(), 0.99))
+    advantages = standardise(discount_returns(recorded.rewards.tolist(), 0.99))
     by_logit = (recorded.ups - recorded.probabilities) * advantages
     by_hidden = np.outer(by_logit, initial["W2"].astype(np.float64)) * (recorded.hidden > 0.0)
     expected = {"W1": dense.T @ by_hidden, "W2": by_logit @ recorded.hidden}
@@ -258,26 +258,6 @@ def test_the_sparse_gradient_agrees_with_dense_on_a_recorded_game(recorded, init
 
 
 # ---- returns ----------------------------------------------------------------------------------------------------
-
-
-def returns_written_out(rewards: list[int], discount: float) -> list[float]:
-    """For each t the sum over k >= t of discount^(k - t) reward_k, up to the next point."""
-    returns = []
-    for t in range(len(rewards)):
-        point = next((k for k in range(t, len(rewards)) if rewards[k] != 0), len(rewards) - 1)
-        returns.append(math.fsum(discount ** (k - t) * rewards[k] for k in range(t, point + 1)))
-    return returns
-
-
-@given(st.lists(st.sampled_from([0, 0, 0, 0, 1, -1]), max_size=100), st.floats(0.0, 1.0))
-def test_returns_are_the_double_sum(rewards, discount):
-    assert policy.discounted_returns(rewards, discount) == pytest.approx(
-        returns_written_out(rewards, discount), rel=1e-12, abs=1e-300
-    )
-
-
-def test_returns_by_hand():
-    assert policy.discounted_returns([0, 0, 1, 0, -1, 0], 0.5) == [0.25, 0.5, 1.0, -0.5, -1.0, 0.0]
 
 
 @given(st.lists(st.floats(-1.0, 1.0), min_size=2, max_size=200))
@@ -302,67 +282,6 @@ def test_values_that_do_not_vary_give_zeros_without_a_warning(values):
 @given(st.floats(-1.0, 1.0), st.integers(1, 200))
 def test_equal_values_give_zeros_whatever_they_are(value, count):
     assert standardise([value] * count).tolist() == [0.0] * count
-
-
-# ---- RMSProp ----------------------------------------------------------------------------------------------------
-
-
-def test_rmsprop_by_hand():
-    weights = {"W2": np.float32([1.0, 1.0, 1.0])}
-    cache = {"W2": np.float32([23.0, 0.0, 8.0])}
-    gradient = {"W2": np.float32([3.0, 0.0, -2.0])}
-    new_weights, new_cache = policy.rmsprop(weights, cache, gradient, learning_rate=0.125, decay_rate=0.5)
-    # (23 + 9) / 2 = 16, (0 + 0) / 2 = 0, (8 + 4) / 2 = 6
-    assert new_cache["W2"].tolist() == [16.0, 0.0, 6.0]
-    # 0.125 * 3 / (4 + 1e-5) = 0.0937497656; 0; -0.125 * 2 / (2.4494897428 + 1e-5) = -0.1020616552
-    np.testing.assert_allclose(new_weights["W2"], [1.0937497656, 1.0, 0.8979383448], rtol=0.0, atol=FLOAT32_ROUNDING)
-
-
-def test_rmsprop_counts_on_in_its_cache():
-    weights, cache = {"W2": np.zeros(1, np.float32)}, {"W2": np.zeros(1, np.float32)}
-    for _ in range(3):
-        weights, cache = policy.rmsprop(weights, cache, {"W2": np.float32([2.0])}, 1e-3, 0.99)
-    mean_squares = [4 * 0.01, 4 * (0.01 + 0.0099), 4 * (0.01 + 0.0099 + 0.009801)]
-    assert cache["W2"][0] == pytest.approx(mean_squares[-1], rel=1e-6)
-    steps = [1e-3 * 2 / (math.sqrt(mean_square) + 1e-5) for mean_square in mean_squares]
-    assert weights["W2"][0] == pytest.approx(sum(steps), rel=1e-6)
-
-
-def test_rmsprop_leaves_its_arguments_alone_and_keeps_float32():
-    arguments = [policy.initial_weights(seed, 10, 4) for seed in range(3)]
-    arguments[1]["W1"] **= 2
-    arguments[1]["W2"] **= 2
-    before = [digest(arrays) for arrays in arguments]
-    results = policy.rmsprop(*arguments, 1e-3, 0.99)
-    assert [digest(arrays) for arrays in arguments] == before
-    assert {array.dtype.str for arrays in results for array in arrays.values()} == {"<f4"}
-
-
-# Up to where the square of a gradient is still a float32.
-gradients = hnp.arrays(
-    np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(-(2.0**63), 2.0**63, width=32)
-)
-
-
-@given(gradients, st.floats(1e-6, 1.0), st.floats(0.0, 0.9999), st.floats(-100.0, 100.0, width=32))
-def test_no_weight_moves_further_than_the_largest_step(history, learning_rate, decay_rate, start):
-    bound = policy.largest_rmsprop_step(learning_rate, decay_rate)
-    weights, cache = {"W2": np.full(4, start, np.float32)}, {"W2": np.zeros(4, np.float32)}
-    for row in history:
-        moved, cache = policy.rmsprop(weights, cache, {"W2": row}, learning_rate, decay_rate)
-        rounding = np.spacing(np.maximum(abs(weights["W2"]), abs(moved["W2"])))
-        change = abs(moved["W2"].astype(np.float64) - weights["W2"])
-        assert (change <= bound * (1.0 + 1e-6) + rounding).all()
-        assert (cache["W2"] >= 0.0).all()
-        weights = moved
-
-
-@pytest.mark.parametrize("decay_rate", [0.5, 0.9, 0.99, 0.999])
-def test_the_largest_step_is_reached_by_a_first_large_gradient(decay_rate):
-    zeros = {"W2": np.zeros(2, np.float32)}
-    moved, _ = policy.rmsprop(zeros, zeros, {"W2": np.float32([1e6, -1e6])}, 1e-3, decay_rate)
-    bound = policy.largest_rmsprop_step(1e-3, decay_rate)
-    np.testing.assert_allclose(moved["W2"], [bound, -bound], rtol=1e-6)
 
 
 def test_zeros_have_the_names_shapes_and_dtypes_of_their_model():

@@ -1,4 +1,4 @@
-"""The ppo preset's parts against written-out formulas: objective, advantages, Adam, minibatches, schedules."""
+"""The ppo preset's parts against written-out formulas: objective, minibatches, schedules."""
 
 import dataclasses
 import math
@@ -15,10 +15,13 @@ from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.exact_math import dot, norm, sigmoids
 from pong.game import CELL_SIDES, PIXELS, SEEN, SIDE, Pong
 from pong.play import RolloutId, play
-from training import initial_state, learning, ppo
-from training.ppo import Adam, GameSteps, Objective, Steps, gather_rows, scatter_rows
+from training import initial_state, ppo, ppo_batch
+from training.adam import Adam, gather_rows, scatter_rows
+from training.ppo import Objective
 from training.rollout_task import StepsTask
 from training.settings import of_preset
+from training.steps import GameSteps, Steps, minibatches
+from training.update import compute_update
 
 INPUTS, HIDDEN, STEPS = 12, 5, 40
 CLIP, BONUS, VALUE_WEIGHT = 0.2, 0.03, 0.5
@@ -39,7 +42,7 @@ def some_steps(seed: int = 1) -> Steps:
         ups=dice.random(STEPS) < 0.5,
         probabilities=dice.uniform(0.05, 0.95, STEPS),
         advantages=dice.normal(size=STEPS),
-        worth=dice.normal(size=STEPS),
+        value_targets=dice.normal(size=STEPS),
     )
 
 
@@ -52,8 +55,8 @@ def some_steps_without(inputs: list[int], seed: int) -> Steps:
 
 def learned(weights: Arrays, adam: Adam, steps: Steps) -> tuple[Arrays, Adam]:
     """A few small steps."""
-    for part in ppo.minibatches(STEPS, 10, 0, 1, 0):
-        gradient = Objective(steps.chosen(part), CLIP, BONUS, VALUE_WEIGHT).gradient(weights)
+    for part in minibatches(STEPS, 10, 0, 1, 0):
+        gradient = Objective(steps.choose(part), CLIP, BONUS, VALUE_WEIGHT).gradient(weights)
         limited = ppo.clip_by_global_norm(gradient, norm(gradient), 0.5)
         weights, adam = adam.step(weights, limited, 0.01)
     return weights, adam
@@ -63,11 +66,11 @@ def test_inputs_that_were_never_seen_are_left_out_without_a_trace():
     weights, adam = some_weights(), Adam.initial(some_weights())
     for seed, unseen in enumerate(([2, 5, 11], [2, 5], [2, 7, 8])):  # 5 comes later, and 7 and 8 go again
         steps = some_steps_without(unseen, seed)
-        inputs = ppo.inputs_in_use(steps, adam)
+        inputs = ppo.find_inputs_in_use(steps, adam)
         assert not {2, *([5] if 5 in unseen else [])} & set(inputs.tolist())
-        narrow = learned(gather_rows(weights, inputs), adam.narrowed(inputs), steps.narrowed(inputs))
+        narrow = learned(gather_rows(weights, inputs), adam.narrow(inputs), steps.narrow(inputs))
         whole = learned(weights, adam, steps)
-        weights, adam = scatter_rows(narrow[0], inputs, weights), narrow[1].widened(inputs, adam)
+        weights, adam = scatter_rows(narrow[0], inputs, weights), narrow[1].widen(inputs, adam)
         for name, array in (whole[0] | whole[1].arrays()).items():
             np.testing.assert_array_equal((weights | adam.arrays())[name], array, name)
 
@@ -81,7 +84,7 @@ def objective(weights: Arrays, steps: Steps, clip: float, bonus: float, value_co
     gain = steps.advantages
     surrogate = np.minimum(ratio * gain, np.clip(ratio, 1 - clip, 1 + clip) * gain)
     entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p))
-    error = (hidden @ v - steps.worth) ** 2 / 2
+    error = (hidden @ v - steps.value_targets) ** 2 / 2
     return float(np.mean(surrogate + bonus * entropy - value_coef * error))
 
 
@@ -119,73 +122,12 @@ def test_some_steps_are_clipped_and_some_are_not():
     assert np.any(clipped)
 
 
-def test_advantages_are_the_sums_written_out():
-    rewards = [0, 0, 1, 0, 0, 0, -1, 0, 0]
-    values = [0.5, -0.2, 0.7, 0.1, 0.0, 0.3, -0.4, 0.6, -0.1]
-    discount, decay = 0.9, 0.8
-    ends = [2, 2, 2, 6, 6, 6, 6, 8, 8]  # where the point, or the game, of each step ends
-    deltas = [rewards[t] + (discount * values[t + 1] if t < ends[t] else 0.0) - values[t] for t in range(len(rewards))]
-    expected = [
-        sum((discount * decay) ** (k - t) * deltas[k] for k in range(t, ends[t] + 1)) for t in range(len(rewards))
-    ]
-    found, worth = ppo.advantages(rewards, values, discount, decay)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    np.testing.assert_allclose(worth, np.array(expected) + values, rtol=1e-12)
-
-
-def test_with_full_trust_in_rewards_worth_is_the_discounted_return():
-    rewards = [0, 0, 1, 0, -1, 0]
-    _, worth = ppo.advantages(rewards, [0.3, 0.1, -0.2, 0.9, 0.5, -0.6], 0.99, 1.0)
-    np.testing.assert_allclose(worth, policy.discounted_returns(rewards, 0.99), atol=1e-12)
-
-
-# ---- Adam -------------------------------------------------------------------------------------------------------
-
-
-def test_adams_first_steps_by_hand():
-    """The first step is the rate, whatever the gradient; then m = 0.9 m + 0.1 g, v = 0.999 v + 0.001 g^2, corrected."""
-    weights = {"W2": np.float32([1.0, 1.0])}
-    once, adam = Adam.initial(weights).step(weights, {"W2": np.float32([4.0, -0.5])}, 0.01)
-    np.testing.assert_allclose(once["W2"], [1.01, 0.99], rtol=1e-6)
-    twice, adam = adam.step(once, {"W2": np.float32([2.0, 0.5])}, 0.01)
-    m = np.array([(0.9 * 0.4 + 0.2) / 0.19, (0.9 * -0.05 + 0.05) / 0.19])
-    v = np.array([(0.999 * 0.016 + 0.004) / 0.001999, (0.999 * 0.00025 + 0.00025) / 0.001999])
-    np.testing.assert_allclose(twice["W2"], once["W2"] + 0.01 * m / (np.sqrt(v) + 1e-5), rtol=1e-6)
-    assert adam.powers.tolist() == [0.9 * 0.9, 0.999 * 0.999]
-
-
-def test_adams_state_comes_back_from_its_arrays():
-    weights = some_weights()
-    _, adam = Adam.initial(weights).step(weights, {name: array * 2 for name, array in weights.items()}, 0.1)
-    again = Adam.of(adam.arrays())
-    assert again.arrays().keys() == adam.arrays().keys()
-    assert all((again.arrays()[name] == array).all() for name, array in adam.arrays().items())
-
-
-@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40), st.floats(1e-6, 1.0))
-def test_no_weight_moves_further_than_the_largest_step(gradients, rate):
-    weights = {"W2": np.zeros(1, np.float32)}
-    adam, bound = Adam.initial(weights), ppo.largest_adam_step(rate)
-    for g in gradients:
-        moved, adam = adam.step(weights, {"W2": np.float32([g])}, rate)
-        assert abs(moved["W2"][0]) <= bound * 1.0001
-
-
-def test_the_bound_is_not_far_from_what_can_happen():
-    """After a long silence, one large gradient moves a weight by nearly (1 - b1) / sqrt(1 - b2) times the rate."""
-    weights = {"W2": np.zeros(1, np.float32)}
-    adam, moved = Adam.initial(weights), weights
-    for g in [0.0] * 5000 + [1e3, 1e3, 1e3]:
-        moved, adam = adam.step(weights, {"W2": np.float32([g])}, 1.0)
-    assert moved["W2"][0] > 0.5 * ppo.largest_adam_step(1.0)
-
-
 # ---- minibatches, lengths, schedules ----------------------------------------------------------------------------
 
 
 @given(st.integers(1, 3000), st.integers(1, 500), st.integers(0, 3))
 def test_minibatches_hold_each_step_once(count, size, number):
-    parts = ppo.minibatches(count, size, seed=3, update=5, number=number)
+    parts = minibatches(count, size, seed=3, update=5, epoch=number)
     assert sorted(np.concatenate(parts).tolist()) == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert len(parts) == max(1, round(count / size))
@@ -193,10 +135,10 @@ def test_minibatches_hold_each_step_once(count, size, number):
 
 def test_each_pass_update_and_seed_has_an_order_of_its_own():
     names = [(3, 5, 0), (3, 5, 1), (3, 6, 0), (4, 5, 0)]
-    orders = {tuple(np.concatenate(ppo.minibatches(1000, 100, *name)).tolist()) for name in names}
+    orders = {tuple(np.concatenate(minibatches(1000, 100, *name)).tolist()) for name in names}
     assert len(orders) == len(names)
-    first = ppo.minibatches(1000, 100, *names[0])
-    assert all((a == b).all() for a, b in zip(first, ppo.minibatches(1000, 100, *names[0]), strict=True))
+    first = minibatches(1000, 100, *names[0])
+    assert all((a == b).all() for a, b in zip(first, minibatches(1000, 100, *names[0]), strict=True))
 
 
 def test_a_gradient_is_shortened_to_a_length_and_no_further():
@@ -214,9 +156,7 @@ def test_a_schedule_is_a_straight_line_and_then_level(update, expected):
 def test_a_policy_cools_along_its_schedule_and_is_otherwise_the_same():
     cooling = of_preset("ppo", batch_size=1, hidden_units=4, temperature_end=0.5, anneal_updates=10)
     level = dataclasses.replace(cooling, temperature_end=1.0)
-    cool, warm = (
-        learning.update_alone(one, initial_state.from_seed(one), Pong())[0].arrays() for one in (cooling, level)
-    )
+    cool, warm = (compute_update(one, initial_state.from_seed(one), Pong())[0].arrays() for one in (cooling, level))
     assert (cool.pop("W2") == warm.pop("W2") * np.float32(1.0 / 0.95)).all(), "a tenth of the way to 0.5"
     assert {name: array.tobytes() for name, array in cool.items()} == {
         name: array.tobytes() for name, array in warm.items()
@@ -230,19 +170,19 @@ def learning_fails() -> str:
     """The property that stops the first update of a small run."""
     chosen = of_preset("ppo", batch_size=1, hidden_units=2, minibatch_size=500)
     with pytest.raises(PropertyFailed) as failed:
-        learning.update_alone(chosen, initial_state.from_seed(chosen), Pong())
+        compute_update(chosen, initial_state.from_seed(chosen), Pong())
     return str(failed.value)
 
 
 def test_a_pass_that_leaves_steps_out_is_caught(monkeypatch):
-    whole = ppo.minibatches
-    monkeypatch.setattr(ppo, "minibatches", lambda *name, **more: whole(*name, **more)[1:])
+    whole = ppo_batch.minibatches
+    monkeypatch.setattr(ppo_batch, "minibatches", lambda *name, **more: whole(*name, **more)[1:])
     assert "a pass uses each step once" in learning_fails()
 
 
 def test_a_pass_that_uses_steps_twice_is_caught(monkeypatch):
-    whole = ppo.minibatches
-    monkeypatch.setattr(ppo, "minibatches", lambda *name, **more: whole(*name, **more) + whole(*name, **more)[:1])
+    whole = ppo_batch.minibatches
+    monkeypatch.setattr(ppo_batch, "minibatches", lambda *name, **more: whole(*name, **more) + whole(*name, **more)[:1])
     assert "a pass uses each step once" in learning_fails()
 
 

@@ -38,6 +38,7 @@ from pong.game import Pong
 from pong.play import RolloutId, Trajectory, play
 from training import initial_state
 from training.replayer import Replayer
+from training.rmsprop import RMSProp
 from training.rollout_record import RolloutRecord
 from training.rollout_task import GradientTask
 from training.run_config import opening
@@ -348,13 +349,13 @@ def test_a_rollout_after_the_last_update_is_recomputed_and_called_unrecorded(und
 
 def test_a_property_that_stopped_a_run_fails_again(run, monkeypatch):
     def without_first_weight(*arguments: object) -> tuple:
-        weights, cache = rmsprop(*arguments)
+        weights, optimizer = step(*arguments)
         weights["W1"][0, 0] = np.nan
-        return weights, cache
+        return weights, optimizer
 
-    rmsprop = policy.rmsprop
+    step = RMSProp.step
     shortened(run, 2)
-    monkeypatch.setattr(policy, "rmsprop", without_first_weight)
+    monkeypatch.setattr(RMSProp, "step", without_first_weight)
     ending = ends(replay.main, run, "--update=3")
     assert ending.code == 1
     assert ending.sentence == "property failed: weights are finite (update 3)"

@@ -21,10 +21,11 @@ from containers import Containers, why_not
 from bitexact.storage.state import State
 from pong.game import Pong
 from pong.play import RolloutId
-from training import initial_state, learning, settings
+from training import initial_state, settings
 from training.rollout_record import RolloutRecord
 from training.rollout_task import RolloutTask
 from training.settings import Settings
+from training.update import new_batch
 from workload import container_faults
 from workload.container_faults import ContainerFault
 from workload.containers import COMPOSE_FILE
@@ -232,7 +233,7 @@ def digests_without_ray(chosen: Settings, updates: int) -> dict[int, str]:
     digests = {}
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
         for _ in range(updates):
-            batch = learning.new_batch(chosen, now)
+            batch = new_batch(chosen, now)
             for result in processes.map(functools.partial(_play, batch.task, now), batch.rollout_ids):
                 batch.add(*result)
             now = batch.learn()
