@@ -4,13 +4,14 @@ import dataclasses
 import json
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from commands import assert_one_sentence, closed_port, contents, finished, silent_port
+from commands import ROOT, assert_one_sentence, closed_port, contents, finished, silent_port
 
 import driver
 from bitexact.cli import exits
@@ -21,7 +22,7 @@ from bitexact.storage import config
 from bitexact.storage.run_directory import open_for_writing
 from training import initial_state
 from training.run_config import opening
-from training.settings import DECIDE_THE_RESULT, Settings, from_command_line, of_preset
+from training.settings import DECIDE_THE_RESULT, Settings, from_command_line, of_preset, read_settings
 
 # flag: its field, a value as it is typed, and what it then is
 FLAGS = {
@@ -152,6 +153,23 @@ def test_a_value_follows_its_flag_or_an_equals_sign(flag):
     assert joined == of_preset(value if name == "preset" else preset, **({} if name == "preset" else {name: value}))
 
 
+@pytest.mark.parametrize("arguments", [["--preset=classic"], ["--preset", "classic"]])
+def test_classic_is_another_name_for_reinforce(arguments):
+    assert from_command_line([*arguments, "--seed=5"]) == of_preset("reinforce", seed=5)
+
+
+def test_a_value_that_is_called_as_a_preset_was_stays_itself():
+    assert from_command_line(["--run-dir=classic", "--init-weights", "proximal"]) == Settings(
+        run_dir=Path("classic"), init_weights=Path("proximal")
+    )
+
+
+def test_settings_can_be_read_before_the_environment_is_prepared():
+    """Antithesis' SDK decides where it writes when it is first imported: not yet."""
+    program = "import sys, training.run_config; sys.exit('antithesis' in sys.modules or 'ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=60).returncode == 0
+
+
 def test_the_old_name_of_the_address_works_and_says_what_replaced_it(capsys):
     settings = from_command_line(["--redis-address=head:6379"])
     assert settings.address == "head:6379"
@@ -244,6 +262,28 @@ def test_another_package_version_is_named(run_dir, ends):
     end = ends("--resume", f"--run-dir={run_dir}")
     assert_refused(end, f"numpy {versions.installed()['numpy']} instead of 1.26.4")
     assert contents(run_dir) == untouched
+
+
+# What config.json said before the settings had their present names.
+OLD_CONFIGS = {
+    "ppo": (
+        {"trace_decay": 0.9, "longest_gradient": 1.0, "value_weight": 0.25, "entropy_bonus": 0.02, "passes": 3}
+        | {"entropy_bonus_end": 0.001, "minibatch": 256, "decline_updates": 50, "preset": "proximal"},
+        {"gae_lambda": 0.9, "max_grad_norm": 1.0, "value_coef": 0.25, "entropy_coef": 0.02, "epochs": 3}
+        | {"entropy_coef_end": 0.001, "minibatch_size": 256, "anneal_updates": 50},
+    ),
+    "reinforce": ({"preset": "classic", "decay_rate": 0.9}, {"decay_rate": 0.9}),
+}
+
+
+@pytest.mark.parametrize("preset", OLD_CONFIGS)
+def test_a_run_whose_settings_had_other_names_is_read(run_dir, preset):
+    old, now = OLD_CONFIGS[preset]
+    path = run_dir / "config.json"
+    recorded = json.loads(path.read_text())
+    recorded["settings"] = {"batch_size": 2, "hidden_units": 2, **old}
+    path.write_text(json.dumps(recorded))
+    assert read_settings(run_dir) == Settings(preset=preset, batch_size=2, hidden_units=2, **now)
 
 
 # ---- what cannot be used ------------------------------------------------------------------------------------------
@@ -381,6 +421,11 @@ def without(*path: str) -> Callable[[bytes], bytes]:
         pytest.param(without("initial_digest"), id="without the first digest"),
         pytest.param(damaged_settings(batch_size="2"), id="number as text"),
         pytest.param(damaged_settings(batch_size=2.5), id="half a rollout"),
+        pytest.param(damaged_settings(batch_size=True), id="true for a number"),
+        pytest.param(damaged_settings(tensorboard="yes"), id="text for a switch"),
+        pytest.param(damaged_settings(address=6379), id="number for text"),
+        pytest.param(damaged_settings(preset="other"), id="unknown preset"),
+        pytest.param(damaged_settings(preset=[]), id="a list for a preset"),
         pytest.param(damaged_settings(hidden_units=0), id="no hidden units"),
         pytest.param(damaged_settings(learning_rate=float("nan")), id="not a number"),
         pytest.param(damaged_settings(no_such_setting=1), id="unknown setting"),
