@@ -31,11 +31,11 @@ from pong.evaluation import EvaluationTask, evaluation_id
 from pong.game import Pong
 from pong.play import RolloutId, Trajectory, play
 from training import initial_state
-from training.learning import update_alone
 from training.replayer import Replayer
 from training.rollout_record import RolloutRecord
 from training.rollout_task import task_of
 from training.settings import Settings
+from training.update import compute_update
 
 FOLDER = Path(__file__).parent / "golden"
 DIGITS, WIDTH = 12, 100
@@ -85,7 +85,7 @@ def updates(settings: Settings) -> Iterator[str]:
     state, game = initial_state.from_seed(settings), Pong()
     yield from digests(state)
     for _ in range(2):
-        state, batch = update_alone(settings, state, game)
+        state, batch = compute_update(settings, state, game)
         for record in batch.records:
             yield rollout(record)
         yield from digests(state)
