@@ -92,6 +92,13 @@ def test_the_tests_that_run_them_are_there():
     assert {how for how in HOW.values() if not how.startswith("not run: ")} <= there
 
 
+def test_the_tests_that_documents_name_are_there():
+    there = set(re.findall(r"^def (test_\w+)", "".join(path.read_text() for path in TESTS.rglob("test_*.py")), re.M))
+    for document in DOCUMENTS:
+        named = set(re.findall(r"`(test_\w+)`", document.read_text()))
+        assert named <= there, document.name
+
+
 def test_every_link_leads_somewhere():
     for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):

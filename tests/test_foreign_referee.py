@@ -1,0 +1,37 @@
+"""A referee that is not ours: ckpt-chaos kills driver.py at the file events of its run, resumes it, and compares bytes.
+
+    pytest -s tests/test_foreign_referee.py                     a sample of the events, as in CI
+    CKPT_CHAOS_POINTS=40 pytest -s tests/test_foreign_referee.py     all of them
+
+It knows nothing of this program: it records every file that the driver opens, renames or makes below its run directory,
+then kills a fresh run at each, or with the file torn in half, and runs the same line again.
+"""
+
+import os
+import re
+import sys
+
+import pytest
+from commands import DRIVER, command
+
+POINTS = os.environ.get("CKPT_CHAOS_POINTS", "6")
+UPDATES = 2
+FLAGS = f"--updates={UPDATES} --batch-size=1 --hidden-units=8 --checkpoint-every=1 --actors=1"
+# One line that starts a run, or goes on with it.
+LINE = f'[ -f "$0/config.json" ] && set -- --resume; exec {sys.executable} {DRIVER} --run-dir="$0" {FLAGS} "$@"'
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_at_any_file_event_it_ends_in_the_same_bytes(tmp_path):
+    result = f"{{out}}/checkpoints/update-{UPDATES:08d}.npz"
+    words = [sys.executable, "-m", "ckpt_chaos", "run", "--work", str(tmp_path / "work"), "--result-file", result]
+    words += ["--max-points", POINTS, "--jobs", "2", "--timeout", "300", "--fail-on", "HARD_FAIL,SILENT_DIVERGENCE"]
+    with command([*words, "--", "sh", "-c", LINE, "{out}"]) as referee:
+        code = referee.wait(1100)
+        said = referee.out + referee.err
+    print(said)
+    passed = re.search(r"^PASS: (\d+)$", said, re.MULTILINE)
+    assert code == 0, said
+    assert passed, said
+    assert int(passed[1]) >= min(int(POINTS), 20) + 1  # and the control
