@@ -40,7 +40,7 @@ format: $(DEV_STAMP)
 	$(VENV)/bin/ruff format .
 
 docs: $(RUN_STAMP)
-	$(VENV)/bin/python -m bitexact.reporting.properties > docs/properties.md
+	$(VENV)/bin/python -m bitexact.reporting.catalog invariants.py > docs/properties.md
 
 golden: $(DEV_STAMP)
 	PYTHONPATH=.:tests $(VENV)/bin/python tests/playthroughs.py $(ARGS)

@@ -9,15 +9,12 @@ A failed `always` raises nothing by itself. Functions marked `@guard` therefore 
 nothing is committed on top of a broken property. Arguments are plain numbers and arrays, `where` says which update and
 rollout it was; the SDK takes Python types only, so conditions are converted here.
 
-To add one: write the function, with a message of its own as a literal (the catalog's scanner reads nothing else); end
-its docstring with what reaches it ("every run", "a preset", "a resume", "an evaluation", "faults" or "a
-test command"); call it; run `make docs`. An
+To add one: write the function, with a message of its own as a literal (the catalog's scanner reads nothing else); say
+what reaches it with `@reached_by` (the situations are in `bitexact/reporting/guards.py`); call it; run `make docs`. An
 `always` on a rare path gets a `sometimes` or `reachable` beside it.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,56 +24,40 @@ process_environment.direct_properties()  # before the SDK is imported: it choose
 
 from antithesis.assertions import always, always_less_than_or_equal_to, reachable, sometimes
 
-from bitexact.cli.exits import PropertyFailed
+from bitexact.reporting.guards import Where, guard, reached_by
 
-Where = Mapping[str, Any]
-_Arguments = ParamSpec("_Arguments")
-
-
-def guard(holds: Callable[_Arguments, bool]) -> Callable[_Arguments, None]:
-    """Raise PropertyFailed when a property, named by its function, does not hold."""
-
-    @functools.wraps(holds)
-    def check(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
-        if not holds(*args, **kwargs):
-            details: Any = kwargs["where"] if "where" in kwargs else args[-1]
-            where = ", ".join(f"{name} {value}" for name, value in details.items())
-            raise PropertyFailed(f"property failed: {holds.__name__.replace('_', ' ')} ({where})")
-
-    return check
+# What shows a failure again, by what its details say.
+REPRODUCED_BY = (
+    "python replay.py {run} --update={update} --rollout={index}",
+    "python replay.py {run} --update={update}",
+)
 
 
 # ---- in a rollout -------------------------------------------------------------------------------------------------
 
 
 @guard
+@reached_by("every run: each rollout")
 def a_step_wins_or_loses_one_point_at_most(rewards: np.ndarray, where: Where) -> bool:
-    """Four frames are too short for two points.
-
-    Reached by every run: each rollout.
-    """
+    """Four frames are too short for two points."""
     holds = bool((np.abs(rewards) <= 1).all())
     always(holds, "Every step's reward is -1, 0 or 1", where)
     return holds
 
 
 @guard
+@reached_by("every run: each rollout")
 def a_probability_lies_within_0_and_1(probabilities: np.ndarray, where: Where) -> bool:
-    """False for NaN too: weights that diverge show here first.
-
-    Reached by every run: each rollout.
-    """
+    """False for NaN too: weights that diverge show here first."""
     holds = bool(((probabilities >= 0.0) & (probabilities <= 1.0)).all())
     always(holds, "Every action's probability lies within 0 and 1", where)
     return holds
 
 
 @guard
+@reached_by("every run: each rollout")
 def a_reward_lies_within_21_points(reward: int, where: Where) -> bool:
-    """A game ends when a side has 21 points.
-
-    Reached by every run: each rollout.
-    """
+    """A game ends when a side has 21 points."""
     holds = isinstance(reward, int) and abs(reward) <= 21
     details = {**where, "reward": reward}
     always(holds, "A rollout's reward is a whole number of at most 21 points either way", details)
@@ -84,11 +65,9 @@ def a_reward_lies_within_21_points(reward: int, where: Where) -> bool:
 
 
 @guard
+@reached_by("every run: each rollout that was not cut off at 27,000 steps")
 def a_game_played_out_has_a_side_at_21(points_won: int, points_lost: int, where: Where) -> bool:
-    """A game that ended by itself was won or lost; one that met the limit of steps is not asked.
-
-    Reached by every run: each rollout that was not cut off at 27,000 steps.
-    """
+    """A game that ended by itself was won or lost; one that met the limit of steps is not asked."""
     holds = max(points_won, points_lost) == 21 and min(points_won, points_lost) < 21
     details = {**where, "points_won": points_won, "points_lost": points_lost}
     always(holds, "A game played out has one side at 21 points", details)
@@ -96,34 +75,28 @@ def a_game_played_out_has_a_side_at_21(points_won: int, points_lost: int, where:
 
 
 @guard
+@reached_by("every run: each rollout")
 def a_gradient_has_the_shape_of_the_weights(
     gradient: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray], where: Where
 ) -> bool:
-    """Same names, shapes and dtypes.
-
-    Reached by every run: each rollout.
-    """
+    """Same names, shapes and dtypes."""
     holds = _kinds(gradient) == _kinds(weights)
     always(holds, "A gradient has the names, shapes and dtypes of the weights", where)
     return holds
 
 
 @guard
+@reached_by("every run: each rollout")
 def a_gradient_is_finite(gradient: Mapping[str, np.ndarray], where: Where) -> bool:
-    """No NaN, no infinity, before it is added to anything.
-
-    Reached by every run: each rollout.
-    """
+    """No NaN, no infinity, before it is added to anything."""
     holds = _finite(gradient)
     always(holds, "Every gradient is finite", where)
     return holds
 
 
+@reached_by("every run: a rollout in which the agent scores")
 def a_point_is_won(points_won: int, where: Where) -> None:
-    """The policy is not so bad that nothing can be learned.
-
-    Reached by every run: a rollout in which the agent scores.
-    """
+    """The policy is not so bad that nothing can be learned."""
     sometimes(points_won > 0, "A rollout wins a point", where)
 
 
@@ -131,85 +104,71 @@ def a_point_is_won(points_won: int, where: Where) -> None:
 
 
 @guard
+@reached_by("every run: each update")
 def a_batch_holds_each_index_once(indices: Sequence[int], batch_size: int, where: Where) -> bool:
-    """Exactly batch_size rollouts make an update, none lost, none counted twice.
-
-    Reached by every run: each update.
-    """
+    """Exactly batch_size rollouts make an update, none lost, none counted twice."""
     holds = sorted(indices) == list(range(batch_size))
     always(holds, "An update is the sum of each of its rollouts once", where)
     return holds
 
 
 @guard
+@reached_by("every run: each rollout counted")
 def a_result_comes_from_the_current_weights(played_with: str, current: str, where: Where) -> bool:
-    """Fingerprints of the weights a rollout was played with, and of the driver's.
-
-    Reached by every run: each rollout counted.
-    """
+    """Fingerprints of the weights a rollout was played with, and of the driver's."""
     holds = played_with == current
     always(holds, "Every rollout counted was played with the current weights", where)
     return holds
 
 
 @guard
+@reached_by(
+    "faults: a raced rollout that comes back twice; one played again because its gradient was lost; an update "
+    "computed again after the driver was killed"
+)
 def a_rollout_done_twice_gives_the_same_bytes(first: str, second: str, where: Where) -> bool:
-    """A rollout is a pure function: raced, retried or recomputed, its digest is the same.
-
-    Reached by faults: a raced rollout that comes back twice; one played again because its gradient was lost; an update
-    computed again after the driver was killed.
-    """
+    """A rollout is a pure function: raced, retried or recomputed, its digest is the same."""
     holds = first == second
     always(holds, "A rollout computed twice gives the same bytes", {**where, "first": first, "second": second})
     return holds
 
 
+@reached_by("faults: a frozen or slow actor that answers after its rollout was counted")
 def a_late_duplicate_is_dropped(where: Where) -> None:
-    """Reached when a rollout that was raced comes back a second time.
-
-    Reached by faults: a frozen or slow actor that answers after its rollout was counted.
-    """
+    """Reached when a rollout that was raced comes back a second time."""
     reachable("A late duplicate of a rollout is dropped", where)
 
 
 @guard
+@reached_by("every run: updates 1, 11, 21, ...")
 def a_sum_agrees_with_float64(excess: float, where: Where) -> bool:
-    """The error of the sum over its bound, against an independent sum (tree_sum.Float64Sum, ppo.excess).
-
-    Reached by every run: updates 1, 11, 21, ....
-    """
+    """The error of the sum over its bound, against an independent sum (tree_sum.Float64Sum, ppo.excess)."""
     always_less_than_or_equal_to(excess, 1.0, "A batch's sum agrees with a float64 sum of the same gradients", where)
     return excess <= 1.0
 
 
 @guard
+@reached_by("a preset: ppo, each pass")
 def a_pass_uses_each_step_once(parts: Sequence[np.ndarray], count: int, where: Where) -> bool:
-    """A pass over a batch's steps leaves none of them out, and learns from none twice.
-
-    Reached by a preset: ppo, each pass.
-    """
+    """A pass over a batch's steps leaves none of them out, and learns from none twice."""
     holds = bool(np.array_equal(np.sort(np.concatenate(parts)), np.arange(count)))
     always(holds, "A pass over a batch learns from each of its steps once", where)
     return holds
 
 
 @guard
+@reached_by("every run: each update")
 def weights_are_finite(weights: Mapping[str, np.ndarray], where: Where) -> bool:
-    """The weights have not diverged to NaN or infinity.
-
-    Reached by every run: each update.
-    """
+    """The weights have not diverged to NaN or infinity."""
     holds = _finite(weights)
     always(holds, "The weights are finite", where)
     return holds
 
 
 @guard
+@reached_by("every run: each update")
 def no_weight_moves_further_than_the_optimizer_can(largest: float, bound: float, where: Where) -> bool:
-    """The largest change of a weight in this update, against what the optimizer allows.
-
-    Reached by every run: each update.
-    """
+    """The largest change of a weight in this update, against what the optimizer allows."""
     always_less_than_or_equal_to(
         largest, bound, "No weight moves further in an update than the optimizer can move it", where
     )
@@ -217,11 +176,9 @@ def no_weight_moves_further_than_the_optimizer_can(largest: float, bound: float,
 
 
 @guard
+@reached_by("every run: each update")
 def a_mean_square_is_never_negative(cache: Mapping[str, np.ndarray], where: Where) -> bool:
-    """The optimizer divides by its root: an infinite one would hold its weight still for good.
-
-    Reached by every run: each update.
-    """
+    """The optimizer divides by its root: an infinite one would hold its weight still for good."""
     holds = _finite(cache) and all(bool((array >= 0.0).all()) for array in cache.values())
     always(holds, "The optimizer's running mean of squares is finite and never negative", where)
     return holds
@@ -231,71 +188,57 @@ def a_mean_square_is_never_negative(cache: Mapping[str, np.ndarray], where: Wher
 
 
 @guard
+@reached_by("every run: each update")
 def updates_are_committed_in_order(update: int, last: int, where: Where) -> bool:
-    """Each update follows the last one recorded, or repeats one that is recorded.
-
-    Reached by every run: each update.
-    """
+    """Each update follows the last one recorded, or repeats one that is recorded."""
     holds = 1 <= update <= last + 1
     always(holds, "Updates are committed in order, each once", {**where, "last": last})
     return holds
 
 
 @guard
+@reached_by("faults: the driver killed between two checkpoints, and resumed")
 def an_update_done_again_gives_its_recorded_digest(digest: str, recorded: str, where: Where) -> bool:
-    """After a resume, the updates since the checkpoint must come out as they did.
-
-    Reached by faults: the driver killed between two checkpoints, and resumed.
-    """
+    """After a resume, the updates since the checkpoint must come out as they did."""
     holds = digest == recorded
     always(holds, "An update computed again has its recorded digest", {**where, "digest": digest, "recorded": recorded})
     return holds
 
 
+@reached_by("faults: the driver killed between two checkpoints, and resumed")
 def an_update_is_done_again(where: Where) -> None:
-    """Reached when a run resumes behind its ledger.
-
-    Reached by faults: the driver killed between two checkpoints, and resumed.
-    """
+    """Reached when a run resumes behind its ledger."""
     reachable("An update is computed again after a resume", where)
 
 
 @guard
+@reached_by("a resume: the first update after --resume")
 def a_resumed_run_continues_after_its_checkpoint(first_update: int, checkpoint_update: int, where: Where) -> bool:
-    """No update is skipped, none before the checkpoint is repeated.
-
-    Reached by a resume: the first update after --resume.
-    """
+    """No update is skipped, none before the checkpoint is repeated."""
     holds = first_update == checkpoint_update + 1
     always(holds, "A resumed run continues at its checkpoint's update + 1", where)
     return holds
 
 
+@reached_by("a resume: --resume of a run that has a checkpoint")
 def a_run_resumes_after_update_0(checkpoint_update: int, where: Where) -> None:
-    """Resuming from the initial weights would be a start, not a resume.
-
-    Reached by a resume: --resume of a run that has a checkpoint.
-    """
+    """Resuming from the initial weights would be a start, not a resume."""
     sometimes(checkpoint_update > 0, "A run resumes after update 0", where)
 
 
 @guard
+@reached_by("every run: each checkpoint")
 def a_checkpoint_reads_back_as_written(read_digest: str, written_digest: str, where: Where) -> bool:
-    """Read from the disk, the file gives the state that was to be saved.
-
-    Reached by every run: each checkpoint.
-    """
+    """Read from the disk, the file gives the state that was to be saved."""
     holds = read_digest == written_digest
     always(holds, "A checkpoint reads back as written", where)
     return holds
 
 
 @guard
+@reached_by("every run: each update")
 def one_driver_writes_a_run(holds_the_lock: bool, where: Where) -> bool:
-    """At each commit the run directory's lock is still this driver's.
-
-    Reached by every run: each update.
-    """
+    """At each commit the run directory's lock is still this driver's."""
     always(holds_the_lock, "Only the driver that holds a run's lock commits to it", where)
     return holds_the_lock
 
@@ -304,22 +247,18 @@ def one_driver_writes_a_run(holds_the_lock: bool, where: Where) -> bool:
 
 
 @guard
+@reached_by("an evaluation: each game")
 def a_score_never_decreases(points_for: np.ndarray, points_against: np.ndarray, where: Where) -> bool:
-    """The game's own memory says what the score is; a state that leaks from another game, or is restored, shows here.
-
-    Reached by an evaluation: each game.
-    """
+    """The game's own memory says what the score is; a state that leaks from another game, or is restored, is seen."""
     holds = all(bool((points[1:] >= points[:-1]).all()) for points in (points_for, points_against))
     always(holds, "In an evaluation, a score once counted never decreases", where)
     return holds
 
 
 @guard
+@reached_by("an evaluation: each game")
 def a_score_is_the_sum_of_its_rewards(points_won: int, points_for: int, where: Where) -> bool:
-    """Nothing the game counted is missing from the rewards, and nothing was counted twice.
-
-    Reached by an evaluation: each game.
-    """
+    """Nothing the game counted is missing from the rewards, and nothing was counted twice."""
     details = {**where, "points_won": points_won, "points_for": points_for}
     always(points_won == points_for, "In an evaluation, the rewards add up to the game's own score", details)
     return points_won == points_for
@@ -328,19 +267,15 @@ def a_score_is_the_sum_of_its_rewards(points_won: int, points_for: int, where: W
 # ---- in the cluster -----------------------------------------------------------------------------------------------
 
 
+@reached_by("faults: an actor killed while it plays")
 def a_batch_completes_although_an_actor_died(actors_lost: int, where: Where) -> None:
-    """Reached when an update is committed in which an actor was lost.
-
-    Reached by faults: an actor killed while it plays.
-    """
+    """Reached when an update is committed in which an actor was lost."""
     sometimes(actors_lost > 0, "A batch completes although an actor died in it", where)
 
 
+@reached_by("faults: an actor or its node killed while another node has an actor")
 def a_rollout_moves_to_another_node(moved: int, where: Where) -> None:
-    """Reached when a lost rollout is dispatched again on another node.
-
-    Reached by faults: an actor or its node killed while another node has an actor.
-    """
+    """Reached when a lost rollout is dispatched again on another node."""
     sometimes(moved > 0, "A lost rollout is computed on another node", where)
 
 
@@ -348,32 +283,26 @@ def a_rollout_moves_to_another_node(moved: int, where: Where) -> None:
 
 
 @guard
+@reached_by("a test command: anytime_check_ledger")
 def a_ledger_holds_each_update_once(irregularities: Sequence[str], where: Where) -> bool:
-    """Whatever was killed, the ledger has no gap and no repetition, and never takes anything back.
-
-    Reached by a test command: anytime_check_ledger.
-    """
+    """Whatever was killed, the ledger has no gap and no repetition, and never takes anything back."""
     holds = not irregularities
     always(holds, "The ledger holds each update and each of its rollouts once", {**where, "found": irregularities[:5]})
     return holds
 
 
 @guard
+@reached_by("a test command: parallel_driver_replay and finally_replay_sample")
 def a_recorded_update_can_be_replayed(difference: str, where: Where) -> bool:
-    """Recomputed on one process without Ray, an update gives what the ledger says of it.
-
-    Reached by a test command: parallel_driver_replay and finally_replay_sample.
-    """
+    """Recomputed on one process without Ray, an update gives what the ledger says of it."""
     always(not difference, "A recorded update can be recomputed to the bit", {**where, "difference": difference})
     return not difference
 
 
 @guard
+@reached_by("a test command: first_training_begins, parallel_driver_recover and eventually_training_advances")
 def training_advances(advanced: bool, where: Where) -> bool:
-    """Once nothing fails any more, updates are committed again: no fault leaves the cluster stuck.
-
-    Reached by a test command: first_training_begins, parallel_driver_recover and eventually_training_advances.
-    """
+    """Once nothing fails any more, updates are committed again: no fault leaves the cluster stuck."""
     always(advanced, "Once faults stop, training advances", where)
     return advanced
 

@@ -24,6 +24,7 @@ from bitexact.reporting import verdicts
 from bitexact.reporting.terminal import table
 from bitexact.reporting.verdicts import FAILED
 from bitexact.storage import config
+from training.charts import CHARTS
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ def main(arguments: Sequence[str]) -> None:
                 print(f"  reproduce: {verdict.reproduce}")
     print(report.summary())
     if chosen.html:
-        from bitexact.reporting import report_page  # only now: it draws, which takes a second to load
+        from bitexact.reporting import page  # only now: it draws, which takes a second to load
 
-        report_page.write(report, chosen.html)
+        page.write(report, chosen.html, CHARTS.curve)
         print(f"page: {chosen.html}")
     report.raise_for_status()
 

@@ -12,9 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import ray
-from antithesis.assertions import sometimes
 
-import invariants
 from bitexact.cli.exits import BadInput, Differs
 from bitexact.cli.interrupts import Interrupts
 from bitexact.cluster.pool import Key, Pool, PoolSettings
@@ -26,6 +24,7 @@ from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.ledger import Ledger
 from bitexact.storage.run_directory import CHECKPOINTS
 from bitexact.storage.state import State
+from examples import invariants
 
 FIELDS, MOVES = 16, 4
 BATCH, GAMES, RATE = 16, 20, 10.0
@@ -118,13 +117,13 @@ def commit(state: State, results: dict[Key, Result], ledger: Ledger) -> None:
     """Check an update, then write it down: first its rollouts, then the line that makes it part of the run."""
     lines = [record for _, (_, record) in sorted(results.items(), key=lambda item: item[0])]
     where = {"update": state.update}
-    invariants.a_batch_holds_each_index_once([line["index"] for line in lines], BATCH, where)
-    invariants.updates_are_committed_in_order(state.update, ledger.last_update, where)
+    invariants.a_generation_holds_each_index_once([line["index"] for line in lines], BATCH, where)
+    invariants.updates_are_written_in_order(state.update, ledger.last_update, where)
     recorded = ledger.digest(state.update)
     if recorded is not None:
-        invariants.an_update_done_again_gives_its_recorded_digest(state.digest(), recorded, where)
+        invariants.an_update_done_again_is_the_same(state.digest(), recorded, where)
     wins = sum(line["reward"] for line in lines) / (2 * GAMES * BATCH)
-    sometimes(wins > 0.4, "Two of five walkers reach the other side", where)
+    invariants.the_walkers_learn(wins, where)
     ledger.commit({"update": state.update, "weights_digest": state.digest(), "rollouts": BATCH, "wins": wins}, lines)
     print(f"update {state.update}  {wins:.0%} reach the other side  digest {state.digest()[:12]}", flush=True)
 
@@ -158,4 +157,4 @@ class Listener:
 
     def duplicate(self, key: Key, first: str, second: str) -> None:
         """A rollout came back twice."""
-        invariants.a_rollout_done_twice_gives_the_same_bytes(first, second, {"update": key[0], "index": key[1]})
+        invariants.a_try_done_twice_is_the_same(first, second, {"update": key[0], "index": key[1]})

@@ -30,7 +30,8 @@ from rich.table import Table
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput, Differs
 from bitexact.cli.interrupts import Interrupts
-from bitexact.reporting import report_page, terminal, verdicts
+from bitexact.reporting import page, terminal, verdicts
+from training.charts import CHARTS
 from workload.containers import ComposeCluster, DockerFailed, docker, expect_engine
 from workload.stand_in import LOOK_EVERY_S, SERVICE, TRAINER, Platform, say
 
@@ -113,7 +114,7 @@ def _bring_report(cluster: ComposeCluster, out: Path) -> verdicts.Report:
         with contextlib.suppress(DockerFailed):  # a container without actors has none
             docker("cp", f"{name}:{RUN}/properties/.", str(out / "properties"))
     made = verdicts.make([out])
-    report_page.write(made, out / "report.html")
+    page.write(made, out / "report.html", CHARTS.curve)
     return made
 
 

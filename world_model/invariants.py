@@ -4,9 +4,7 @@ As the trainer's `invariants.py`: the only file here that asserts through the An
 `@guard` where nothing may be built on a broken property.
 """
 
-import functools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,27 +14,11 @@ process_environment.direct_properties()  # before the SDK is imported: it choose
 
 from antithesis.assertions import always, sometimes
 
-from bitexact.cli.exits import PropertyFailed
+from bitexact.reporting.guards import Where, guard, reached_by
 
 if TYPE_CHECKING:
     from world_model.recording import Episode
     from world_model.states import Layout
-
-Where = Mapping[str, Any]
-_Arguments = ParamSpec("_Arguments")
-
-
-def guard(holds: Callable[_Arguments, bool]) -> Callable[_Arguments, None]:
-    """Raise PropertyFailed when a property, named by its function, does not hold."""
-
-    @functools.wraps(holds)
-    def check(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
-        if not holds(*args, **kwargs):
-            details: Any = kwargs["where"] if "where" in kwargs else args[-1]
-            where = ", ".join(f"{name} {value}" for name, value in details.items())
-            raise PropertyFailed(f"property failed: {holds.__name__.replace('_', ' ')} ({where})")
-
-    return check
 
 
 def an_episode_keeps_the_rules(episode: "Episode", layout: "Layout", where: Where) -> None:
@@ -47,33 +29,27 @@ def an_episode_keeps_the_rules(episode: "Episode", layout: "Layout", where: Wher
 
 
 @guard
+@reached_by("every run: each episode recorded or dreamt")
 def paddles_stay_in_the_field(paddles: np.ndarray, height: float, where: Where) -> bool:
-    """Their places, [T, 2].
-
-    Reached by every run: each episode recorded or dreamt.
-    """
+    """Their places, [T, 2]."""
     holds = bool(((paddles >= 0.0) & (paddles <= height)).all())
     always(holds, "Paddles stay in the field", where)
     return holds
 
 
 @guard
+@reached_by("every run: each episode recorded or dreamt")
 def a_score_is_the_sum_of_its_points(scores: np.ndarray, points: np.ndarray, where: Where) -> bool:
-    """Scores [T + 1, 2] of both sides, and the points [T, 2] of the steps between: none lost, none taken back.
-
-    Reached by every run: each episode recorded or dreamt.
-    """
+    """Scores [T + 1, 2] of both sides, and the points [T, 2] of the steps between: none lost, none taken back."""
     holds = bool((np.diff(scores, axis=0) == points).all())
     always(holds, "In a game of two paddles, a score is the sum of its points and never decreases", where)
     return holds
 
 
 @guard
+@reached_by("every run: each episode recorded or dreamt")
 def a_point_ends_each_rally(points: np.ndarray, serves: np.ndarray, where: Where) -> bool:
-    """Between two serves there is one point, and after a point no other before a serve. Bool [T] each.
-
-    Reached by every run: each episode recorded or dreamt.
-    """
+    """Between two serves there is one point, and after a point no other before a serve. Bool [T] each."""
     order = np.where(points, 1, np.where(serves, -1, 0))
     order = order[order != 0]
     alternate = bool((np.diff(order) != 0).all())
@@ -81,9 +57,7 @@ def a_point_ends_each_rally(points: np.ndarray, serves: np.ndarray, where: Where
     return alternate
 
 
+@reached_by("every run: a game dreamt to its end")
 def a_dream_scores(points: int, where: Where) -> None:
-    """A dream in which nobody ever wins a point would be no game.
-
-    Reached by every run: a game dreamt to its end.
-    """
+    """A dream in which nobody ever wins a point would be no game."""
     sometimes(points > 0, "A point is won in a dream", where)

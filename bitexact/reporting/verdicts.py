@@ -1,14 +1,16 @@
 """The verdicts on all properties: what runs passed, failed or never reached."""
 
 import shlex
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bitexact.cli.exits import NotReached, PropertyFailed
-from bitexact.reporting import properties
-from bitexact.reporting.properties import Observations, Property, Seen
+from bitexact.reporting import catalog
+from bitexact.reporting.catalog import Catalog, Property
+from bitexact.reporting.observations import Observations, Seen, observe
 from bitexact.storage.run_directory import PROPERTIES
 
 PASSED, FAILED, NEVER = "passed", "FAILED", "never reached"
@@ -56,26 +58,41 @@ class Report:
 
 
 def make(runs: Sequence[Path], all_reached: bool = False) -> Report:
-    """Join the declared properties with what the runs' processes saw."""
-    observations = properties.observe(run / PROPERTIES for run in runs)
-    declared = properties.declared()
-    unknown = sorted(observations.seen.keys() - {one.claim for one in declared})
+    """Join what is declared with what the runs' processes saw.
+
+    Without `all_reached`, only what every run reaches must have been reached.
+    """
+    observations = observe(run / PROPERTIES for run in runs)
+    catalogs = catalog.find()
+    unknown = sorted(observations.seen.keys() - {one.claim for found in catalogs for one in found.properties})
     observations.damage += [f"not declared here, and left out: {claim}" for claim in unknown]
-    verdicts = [_verdict(one, observations, all_reached) for one in declared]
+    verdicts = [
+        _verdict(one, observations.seen.get(one.claim, Seen()), found.reproduced_by, all_reached)
+        for found in _concerned(catalogs, observations)
+        for one in found.properties
+    ]
     return Report(tuple(runs), verdicts, observations)
 
 
-def _verdict(declared: Property, observations: Observations, all_reached: bool) -> Verdict:
-    seen = observations.of(declared)
+def _concerned(catalogs: list[Catalog], observations: Observations) -> list[Catalog]:
+    """Those of the systems that the runs are of: of which something was seen. The first, if nothing was."""
+    concerned = [found for found in catalogs if any(one.claim in observations.seen for one in found.properties)]
+    return concerned or catalogs[:1]
+
+
+def _verdict(declared: Property, seen: Seen, commands: Sequence[str], all_reached: bool) -> Verdict:
     status = FAILED if seen.failure is not None else PASSED if seen.passed else NEVER
     required = all_reached or declared.situation == "every run"
-    return Verdict(declared, status, seen.failure or {}, _reproduce(seen), required)
+    return Verdict(declared, status, seen.failure or {}, _reproduce(seen, commands), required)
 
 
-def _reproduce(seen: Seen) -> str:
-    """The replay of the update or rollout at which a property first failed, if it says where."""
-    if not seen.failed_in or "update" not in (seen.failure or {}):
+def _reproduce(seen: Seen, commands: Sequence[str]) -> str:
+    """The first command that can be told where a property first failed."""
+    if seen.failure is None or seen.failed_in is None:
         return ""
-    run, where = seen.failed_in.parent.parent, seen.failure or {}
-    command = ["python", "replay.py", str(run), f"--update={where['update']}"]
-    return shlex.join(command + ([f"--rollout={where['index']}"] if "index" in where else []))
+    where = {**seen.failure, "run": seen.failed_in.parent.parent}
+    for command in commands:
+        fields = {name for _, name, _, _ in string.Formatter().parse(command) if name}
+        if fields <= where.keys():
+            return command.format(**{name: shlex.quote(str(where[name])) for name in fields})
+    return ""

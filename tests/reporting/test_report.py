@@ -14,15 +14,15 @@ from real_runs import ROOT, Ending, copied, ends, is_one_sentence, lines
 import replay
 import report
 from bitexact.cli.exits import NotReached
-from bitexact.reporting import properties, verdicts
-from bitexact.reporting.properties import Property
+from bitexact.reporting import catalog, verdicts
+from bitexact.reporting.catalog import Property
 from bitexact.storage import config
 from training import initial_state
 from training.settings import Settings
 
 pytest_plugins = ["real_runs"]
 
-DECLARED = properties.declared()
+DECLARED = list(catalog.read(ROOT / "invariants.py").properties)
 ALWAYS = [one for one in DECLARED if one.kind == "Always"]
 SOMETIMES = [one for one in DECLARED if one.kind == "Sometimes"]
 EVERY_RUN = [one for one in DECLARED if one.situation == "every run"]
@@ -327,3 +327,29 @@ def test_the_command_ends_with_its_exit_code_and_one_line_on_standard_error(fail
     assert done.stderr.count("\n") == 1
     assert done.stdout.endswith(f"page: {page}\n")
     assert page.read_text().startswith("<!doctype html>")
+
+
+# ---- another system's run -------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_another_system_is_held_to_its_own_properties(made, tmp_path):
+    (lake,) = (found for found in catalog.find() if found.file == "examples/invariants.py")
+    (made / "config.json").write_text(
+        json.dumps({"versions": {"numpy": "2"}, "initial_digest": "0", "ice": {"slippery": True}, "walkers": 16})
+    )
+    first, *others = lake.properties
+    write_process(made, "host-1", hit(first, False, update=3), *map(hit, others))
+    ending = reported(made, f"--html={tmp_path / 'page.html'}")
+    assert ending.code == 1
+    assert f"reproduce: python -m examples.frozen_lake {made} --replay\n" in ending.output
+    assert summary(len(others), 1, 0, "1 process") in ending.output
+    page = (tmp_path / "page.html").read_text()
+    assert "<td>slippery</td><td>True</td>" in page
+    assert "<td>walkers</td><td>16</td>" in page
+
+
+def test_runs_of_two_systems_are_held_to_the_properties_of_both(made):
+    (lake,) = (found for found in catalog.find() if found.file == "examples/invariants.py")
+    write_process(made, "host-1", *map(hit, DECLARED))
+    write_process(made, "host-2", *map(hit, lake.properties))
+    assert verdicts.make([made]).count(verdicts.PASSED) == len(DECLARED) + len(lake.properties)

@@ -18,6 +18,7 @@ from small_runs import train
 import track
 from bitexact.reporting import beside
 from bitexact.storage import config
+from training.charts import CHARTS
 from training.settings import read_settings
 
 pytest_plugins = ["real_runs"]
@@ -66,7 +67,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
 def test_tensorboard_reads_what_the_ledger_says(run):
     assert ends(track.main, run, "--tensorboard").code == 0
     found, recorded = scalars(run), lines(run / "metrics.jsonl")
-    assert set(found) == set(track.scalars(recorded[0]))
+    assert set(found) == set(CHARTS.scalars(recorded[0]))
     assert {name.split("/")[0] for name in found} == {"reward", "learning", "points", "pace", "faults"}
     for name, key in {"reward/mean": "reward_mean", "points/won": "points_won", "learning/loss": "loss"}.items():
         assert found[name] == {line["update"]: pytest.approx(line[key], rel=1e-6) for line in recorded}

@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page: properties, learning curve, time line of faults, settings."""
+"""The report as one self-contained HTML page: properties, learning curve, time line of faults, config."""
 
 import html
 import io
@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from bitexact.reporting.charts import Curve, Line
 from bitexact.reporting.verdicts import FAILED, NEVER, PASSED, Report, Verdict
 from bitexact.storage import config, durable
 from bitexact.storage.ledger import Ledger
@@ -31,13 +32,13 @@ svg { width: 100%; height: auto; }
 """
 
 
-def write(made: Report, path: Path) -> None:
-    """Write the page. Raises DiskRefused."""
-    title = "Ray Pong: " + ", ".join(str(run) for run in made.runs)
+def write(made: Report, path: Path, curve: Curve) -> None:
+    """Write the page; the curve is drawn of runs that have what it shows. Raises DiskRefused."""
+    title = "Report: " + ", ".join(str(run) for run in made.runs)
     sections = [
         f"<h1>{html.escape(title)}</h1><p>{html.escape(made.summary())}</p>",
         _properties(made.verdicts),
-        *(section for run in made.runs for section in _run(run)),
+        *(section for run in made.runs for section in _run(run, curve)),
     ]
     page = (
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{html.escape(title)}</title>"
@@ -67,27 +68,31 @@ def _row(verdict: Verdict) -> str:
     )
 
 
-def _run(run: Path) -> list[str]:
+def _run(run: Path, curve: Curve) -> list[str]:
     ledger, recorded = Ledger(run), config.read(run)
     lines = [ledger.updates[update] for update in sorted(ledger.updates)]
+    drawn = [line for line in lines if curve.is_in(line)]
     events = ledger.events()
     name = html.escape(str(run))
-    if not lines:
-        return [f"<h2>{name}</h2><p>No update is committed yet.</p>", _time_line(events), _settings(recorded)]
-    return [f"<h2>Learning curve of {name}</h2>", _curve(lines, events), _time_line(events), _settings(recorded)]
+    if drawn:
+        head = f"<h2>Learning curve of {name}</h2>{_drawn(curve, drawn, events)}"
+    else:
+        done = f"{len(lines)} updates are committed." if lines else "No update is committed yet."
+        head = f"<h2>{name}</h2><p>{done}</p>"
+    return [head, _time_line(events), _config(recorded)]
 
 
-def _curve(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> str:
-    """Reward over wall-clock time, with a tick for each event, as inline SVG."""
-    with mpl.rc_context({"svg.hashsalt": "ray-pong", "font.size": 9, "svg.fonttype": "none"}):
+def _drawn(curve: Curve, lines: list[Line], events: list[Line]) -> str:
+    """The curve over wall-clock time, with a tick for each event, as inline SVG."""
+    with mpl.rc_context({"svg.hashsalt": "report", "font.size": 9, "svg.fonttype": "none"}):
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         axes = figure.add_subplot()
         minutes = [line["wall_time_s"] / 60 for line in lines]
-        axes.plot(minutes, [line["reward_mean"] for line in lines], ".", color="#b9c4d0", label="mean of the batch")
-        axes.plot(minutes, [line["reward_mean_100"] for line in lines], color="#1f6feb", label="mean of the last 100")
+        axes.plot(minutes, [line[curve.dots] for line in lines], ".", color="#b9c4d0", label=curve.dots_label)
+        axes.plot(minutes, [line[curve.line] for line in lines], color="#1f6feb", label=curve.line_label)
         at, foot = [event["wall_time_s"] / 60 for event in events], axes.get_xaxis_transform()
         axes.plot(at, [0.03] * len(at), "|", color="#c62a2f", markersize=12, label="fault or recovery", transform=foot)
-        axes.set(xlabel="minutes", ylabel="reward of a rollout")
+        axes.set(xlabel="minutes", ylabel=curve.ylabel)
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)  # above the curve
         axes.spines[["top", "right"]].set_visible(False)
         svg = io.StringIO()
@@ -108,7 +113,10 @@ def _time_line(events: list[dict[str, Any]]) -> str:
     return f"<h2>Faults and recoveries{shown}</h2>{body}"
 
 
-def _settings(config: dict[str, Any]) -> str:
-    pairs = {**config["settings"], **config["versions"], "python": config["python"]}
+def _config(recorded: dict[str, Any]) -> str:
+    """Whatever a run's config holds: what is grouped in it, such as its settings, one by one."""
+    pairs: dict[str, Any] = {}
+    for name, value in recorded.items():
+        pairs |= value if isinstance(value, dict) else {name: value}
     rows = [f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>" for name, value in pairs.items()]
     return f"<h2>Settings and versions</h2><table class='settings'><tbody>{''.join(rows)}</tbody></table>"

@@ -13,8 +13,10 @@ from PIL import Image
 from real_runs import copied, damage, lines
 
 from bitexact.cli.exits import DiskRefused
-from bitexact.reporting import properties, report_page, verdicts
+from bitexact.reporting import catalog, verdicts
+from bitexact.reporting import page as pages
 from bitexact.reporting.verdicts import FAILED, NEVER, PASSED, Report
+from training.charts import CHARTS
 
 pytest_plugins = ["real_runs"]
 
@@ -83,7 +85,7 @@ def made(failed: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
     (run / "config.json").write_text(json.dumps(config))
     with (run / "events.jsonl").open("a") as events:
         events.write(json.dumps({"wall_time_s": 90.0, "update": 2, "event": NASTY}) + "\n")
-    hit = {"message": properties.declared()[0].claim, "assert_type": "always", "details": DETAILS}
+    hit = {"message": catalog.find()[0].properties[0].claim, "assert_type": "always", "details": DETAILS}
     line = {"antithesis_assert": hit | {"hit": True, "condition": False}}
     (run / "properties" / "0.jsonl").write_text(json.dumps(line) + "\n")
     return verdicts.make([run])
@@ -92,7 +94,7 @@ def made(failed: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
 @pytest.fixture(scope="module")
 def page(made: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    report_page.write(made, path)
+    pages.write(made, path, CHARTS.curve)
     return path
 
 
@@ -134,8 +136,8 @@ def test_texts_are_shown_as_texts(made, shown):
     elements = Elements(shown)
     assert "script" not in [tag for tag, _, _ in elements.all]
     assert "img" not in [tag for tag, _, _ in elements.all]
-    assert elements.of("title") == [f"Ray Pong: {made.runs[0]}"]
-    assert elements.of("h1") == [f"Ray Pong: {made.runs[0]}"]
+    assert elements.of("title") == [f"Report: {made.runs[0]}"]
+    assert elements.of("h1") == [f"Report: {made.runs[0]}"]
     assert rows(shown, 'class="events"')[-1] == ["1.5 min", "after update 2", NASTY]
     assert dict(rows(shown, 'class="settings"'))[NASTY] == NASTY
 
@@ -179,7 +181,7 @@ def test_the_page_needs_no_other_file_and_no_network(page):
 
 
 def test_the_same_report_gives_the_same_page(made, page, tmp_path):
-    report_page.write(made, tmp_path / "again.html")
+    pages.write(made, tmp_path / "again.html", CHARTS.curve)
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
 
 
@@ -187,7 +189,7 @@ def test_the_same_report_gives_the_same_page(made, page, tmp_path):
 
 
 def written(runs: list[Path], folder: Path) -> str:
-    report_page.write(verdicts.make(runs), folder / "page.html")
+    pages.write(verdicts.make(runs), folder / "page.html", CHARTS.curve)
     return (folder / "page.html").read_text()
 
 
@@ -246,7 +248,8 @@ def test_damaged_lines_of_a_run_are_left_out(run, tmp_path):
 def test_settings_and_versions_are_those_of_the_run(run, tmp_path):
     config = json.loads((run / "config.json").read_text())
     shown = dict(rows(written([run], tmp_path), "class='settings'"))
-    everything = {**config["settings"], **config["versions"], "python": config["python"]}
+    flat = {name: value for name, value in config.items() if not isinstance(value, dict)}
+    everything = {**config["settings"], **config["versions"], **flat}
     assert shown == {name: str(value) for name, value in everything.items()}
 
 
@@ -267,4 +270,4 @@ def test_a_page_that_cannot_be_written_is_named(run, tmp_path, spoil: Callable[[
     path.parent.mkdir()
     spoil(path)
     with pytest.raises(DiskRefused, match=r"page\.html cannot be written"):
-        report_page.write(verdicts.make([run]), path)
+        pages.write(verdicts.make([run]), path, CHARTS.curve)
