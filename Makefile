@@ -4,6 +4,7 @@
 # make golden   tests/golden/ anew, after a change that is meant to move bits
 # make pythons  the golden digests on each Python that pyenv has here
 # make bench    measure how fast it is, 10 minutes      make soak               memory over 1,000 updates
+# make worker   set up, and train tic-tac-toe by self-play with RLlib       make test-rllib    its tests
 # make chaos    play the Antithesis platform (needs Docker)   make clean              forget the environment
 # make play     the learned game beside the exact one   make test-world-model   its tests and checks
 PYTHON ?= python3
@@ -15,12 +16,16 @@ ARGS ?=
 made_from = $(shell { $(PYTHON) --version; pwd; cat $(1); } | sha256sum | cut -c1-16)
 RUN_STAMP := $(VENV)/made-for-running-$(call made_from,requirements.txt)
 DEV_STAMP := $(VENV)/made-for-testing-$(call made_from,requirements.txt requirements-dev.txt)
+RLLIB_VENV := .venv-rllib
+RLLIB_STAMP := $(RLLIB_VENV)/made-for-running-$(call made_from,requirements.txt requirements-rllib.txt)
+RLLIB_DEV_STAMP := $(RLLIB_VENV)/made-for-testing-$(call made_from,requirements.txt requirements-rllib.txt requirements-rllib-dev.txt)
 
 WORLD_VENV := .venv-world-model
 WORLD_STAMP := $(WORLD_VENV)/made-for-playing-$(call made_from,requirements-world-model.txt)
 WORLD_DEV_STAMP := $(WORLD_VENV)/made-for-testing-$(call made_from,requirements-world-model.txt requirements-world-model-dev.txt)
 
 .PHONY: train test test-all check format docs golden pythons chaos bench soak clean play test-world-model
+.PHONY: worker test-rllib
 train: $(RUN_STAMP)
 	$(VENV)/bin/python driver.py --batch-size=10 $(ARGS)
 
@@ -66,8 +71,15 @@ test-world-model: $(WORLD_DEV_STAMP)
 	$(WORLD_VENV)/bin/mypy world_model
 	$(WORLD_VENV)/bin/python -m pytest --confcutdir=tests/world_model tests/world_model $(ARGS)
 
+worker: $(RLLIB_STAMP)
+	$(RLLIB_VENV)/bin/python -m rllib_worker --config rllib_worker/examples/tictactoe_self_play.json $(ARGS)
+
+test-rllib: $(RLLIB_DEV_STAMP)
+	$(RLLIB_VENV)/bin/python -m mypy rllib_worker
+	$(RLLIB_VENV)/bin/python -m pytest tests/rllib_worker -m "not slow" $(ARGS)
+
 clean:
-	rm -rf $(VENV) $(WORLD_VENV)
+	rm -rf $(VENV) $(WORLD_VENV) $(RLLIB_VENV)
 
 $(RUN_STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -89,4 +101,16 @@ $(WORLD_STAMP):
 
 $(WORLD_DEV_STAMP): $(WORLD_STAMP)
 	$(WORLD_VENV)/bin/python -m pip install --quiet --requirement requirements-world-model-dev.txt
+	touch $@
+
+$(RLLIB_STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 2; }
+	rm -rf $(RLLIB_VENV)
+	$(PYTHON) -m venv $(RLLIB_VENV)
+	$(RLLIB_VENV)/bin/python -m pip install --quiet --requirement requirements-rllib.txt
+	touch $@
+
+$(RLLIB_DEV_STAMP): $(RLLIB_STAMP)
+	$(RLLIB_VENV)/bin/python -m pip install --quiet --requirement requirements-rllib-dev.txt
 	touch $@

@@ -1,10 +1,13 @@
 """What the tests share."""
 
+import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from commands import GOLDEN_SETTINGS, finished
+
+collect_ignore = [] if importlib.util.find_spec("pettingzoo") else ["rllib_worker"]  # `make test-rllib` runs those
 
 
 class FinishedRun(NamedTuple):

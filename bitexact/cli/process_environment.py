@@ -25,11 +25,16 @@ _EMBEDDED_RAY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENAB
 def prepare_driver(properties: Path, embedded: bool) -> None:
     """Name the folder for properties, and have Ray stay on loopback where it starts inside this program."""
     os.environ[PROPERTIES_FOLDER] = str(properties.absolute())
+    prepare_ray(embedded)
+    direct_properties()
+
+
+def prepare_ray(embedded: bool) -> None:
+    """The part of it that Ray reads, for a program that imports Ray before it knows its run directory."""
     os.environ.update(_ONE_THREAD)
     if embedded:
         os.environ.update(_EMBEDDED_RAY)
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    direct_properties()
 
 
 def prepare_command(properties: Path) -> None:
