@@ -1,0 +1,6 @@
+"""python -m rllib_worker: see cli.py."""
+
+from rllib_worker.cli import start
+
+if __name__ == "__main__":
+    start()

@@ -1,0 +1,90 @@
+"""A training session: the run's folder opened, Ray started, the runtime run, and how it ended written down."""
+
+import logging
+import os
+import shlex
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bitexact.cli import exits, process_environment
+from bitexact.cli.exits import Ended, Interrupted
+from bitexact.cli.interrupts import Interrupts
+from bitexact.cli.progress import show
+from bitexact.storage.run_directory import Opening, RunDirectory, open_for_writing
+from bitexact.storage.state import State
+from rllib_worker import pause
+from rllib_worker.analytics import Analytics, versions
+from rllib_worker.config import RayWorkerConfig
+from rllib_worker.kept import VERSIONS, WORKER
+
+_FOLDERS = ("checkpoints", "logs", "videos", "tensorboard")
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def train(config: RayWorkerConfig, resume: bool, overwrite: bool) -> None:
+    """Train a run to its end, or until something ends it. Raises Ended."""
+    interrupts = Interrupts()
+    opening = Opening(
+        directory=config.directory,
+        config={WORKER: config.dump(), VERSIONS: versions()},
+        first=State.of(0, {}),
+        resume=resume,
+        overwrite=overwrite,
+    )
+    way_on = f"Go on with: python -m rllib_worker --resume {shlex.quote(str(config.directory))}"
+    title = f"{config.run_id}: {config.training.algorithm} on {config.environment.env_id}"
+    with show(title) as progress, open_for_writing(opening, progress.note) as directory:
+        _make_folders(directory.path)
+        process_environment.prepare_driver(directory.properties, embedded=True)
+        pause.obey_signals(directory.path)
+        with _end_written_down(config, directory, way_on), interrupts.blamed(), ExitStack() as stack:
+            interrupts.defer(end_now=lambda end: _end_at_once(config, directory, end, way_on))
+            _start_ray(config, stack, interrupts)
+            from rllib_worker.runtime import RayWorkerRuntime
+
+            RayWorkerRuntime(config, progress, interrupts).run(directory)
+        progress.note(f"done: {config.directory}")
+
+
+def _start_ray(config: RayWorkerConfig, stack: ExitStack, interrupts: Interrupts) -> None:
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    warnings.filterwarnings("ignore")
+    import torch
+
+    from bitexact.cluster.ray_cluster import connect
+
+    torch.set_num_threads(1)  # another number of threads may round a sum otherwise
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    stack.enter_context(connect(None, config.resources.num_workers * config.resources.num_cpus + 1))
+    interrupts.install()
+
+
+@contextmanager
+def _end_written_down(config: RayWorkerConfig, directory: RunDirectory, way_on: str) -> Iterator[None]:
+    try:
+        yield
+    except Ended as end:
+        _write_end(config, directory, end)
+        if isinstance(end, Interrupted):
+            end.args = (f"{end}. {way_on}",)
+        raise
+
+
+def _end_at_once(config: RayWorkerConfig, directory: RunDirectory, end: Interrupted, way_on: str) -> None:
+    _write_end(config, directory, end)
+    end.args = (f"{end}. {way_on}",)
+    exits.at_once(end)
+
+
+def _write_end(config: RayWorkerConfig, directory: RunDirectory, end: Ended) -> None:
+    try:
+        Analytics(config, directory.path).write("ended", str(end))
+    except Ended:  # the disk that ended the run refuses this too
+        return
+
+
+def _make_folders(directory: Path) -> None:
+    for name in _FOLDERS:
+        (directory / name).mkdir(exist_ok=True)
