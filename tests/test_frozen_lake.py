@@ -2,10 +2,12 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
-from commands import finished, lines, running
+from commands import ROOT, finished, lines, running
+from tidy import imports, sources
 
 from bitexact.cli.exits import Differs
 from examples import lake
@@ -68,3 +70,10 @@ def test_the_walkers_learn():
         wins.append(sum(record["reward"] for _, record in results.values()))
         state = lake.learn(state, results)
     assert wins[-1] > 10 * wins[0]
+
+
+def test_it_needs_the_kit_alone():
+    """What others copy: nothing of the trainer."""
+    examples = [source for source in sources(ROOT) if source.path.startswith("examples/")]
+    needed = {module.partition(".")[0] for source in examples for module in imports(source)} - sys.stdlib_module_names
+    assert needed == {"antithesis", "bitexact", "examples", "gymnasium", "numpy", "ray", "tyro"}
