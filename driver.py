@@ -83,7 +83,7 @@ def _with_the_way_on(end: Ended, settings: Settings) -> Ended:
 
 def _check_cluster(address: str) -> None:
     """Before anything is written: a mistyped address must not cost the run that --overwrite was to replace."""
-    from bitexact.cluster.ray_cluster import expect_an_answer
+    from bitexact.cluster.ray_session import expect_an_answer
 
     expect_an_answer(address)
 

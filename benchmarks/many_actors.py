@@ -14,7 +14,7 @@ import dataclasses
 import heapq
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
 from typing import Any, NamedTuple
@@ -26,9 +26,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from benchmarks.driver_work import Recorded
 from benchmarks.figures import Figure, Result, median_of
 from benchmarks.updates import Listener
-from bitexact.cluster.pool import Node, Pool, PoolSettings
-from bitexact.cluster.ray_cluster import OnNode, RayCluster, connect
-from bitexact.cluster.sums_on_nodes import SumOnNodes, SumsOnNodes
+from bitexact.cluster.interface import Node, PoolSettings
+from bitexact.cluster.pool import Pool
+from bitexact.cluster.ray_cluster import Handle, OnNode, RayCluster, Stays, Ticket
+from bitexact.cluster.ray_session import connect
+from bitexact.cluster.remote_sum import RemoteReducer, RemoteSum
+from bitexact.determinism import process
+from bitexact.determinism.process import ProcessInfo
 from bitexact.determinism.tree_sum import TreeSum
 from bitexact.storage.state import State
 from pong.game import Pong
@@ -65,19 +69,20 @@ class StandIns:
     def __init__(self, gradients: list[Any], times_s: list[float]) -> None:
         self._gradients, self._times_s = gradients, times_s
 
-    async def greet(self) -> None:
+    async def greet(self, packages: Sequence[str]) -> ProcessInfo:
         """Ready."""
+        return process.describe(packages)
 
-    async def compute_gradient(self, weights: Any, update: int, index: int) -> Any:
+    async def run(self, weights: Any, task: Any, key: RolloutId) -> Any:
         """A recorded gradient, after the time that a recorded rollout took."""
-        await asyncio.sleep(self._times_s[index % len(self._times_s)])
-        gradient, record = self._gradients[index % len(self._gradients)]
-        return gradient, dataclasses.replace(record, update=update, index=index)
+        await asyncio.sleep(self._times_s[key.index % len(self._times_s)])
+        gradient, record = self._gradients[key.index % len(self._gradients)]
+        return gradient, dataclasses.replace(record, update=key.update, index=key.index)
 
     @ray.method(num_returns=2)
-    async def leave_gradient(self, weights: Any, update: int, index: int) -> Any:
+    async def run_and_keep(self, weights: Any, task: Any, key: RolloutId) -> Any:
         """The same; the gradient stays."""
-        return await self.compute_gradient(weights, update, index)
+        return await self.run(weights, task, key)
 
     async def hold(self, count: int) -> list[Any]:
         """References to gradients in this node's object store."""
@@ -105,13 +110,12 @@ class SlotCluster(RayCluster):
         """Each node, with its slots for CPUs."""
         return self._slots
 
-    def start_actor(self, node: Node) -> tuple[Any, Any]:
+    def start_actor(self, node: Node) -> tuple[Handle, Ticket]:
         """A slot on a node."""
         host = next(self._next[node.id])
-        self._node_of[host] = node.id
-        return host, host.greet.remote()
+        return Handle(node.id, host), Ticket(is_greeting=True, comes=host.greet.remote(()))
 
-    def stop_actor(self, actor: Any) -> None:
+    def stop_actor(self, handle: Handle) -> None:
         """Slots are not stopped one by one."""
 
     def close(self) -> None:
@@ -159,21 +163,22 @@ def _updates_s(setting: Setting, state: State, recorded: Recorded, waits_s: list
     """Seconds that each of some updates takes: weights out, gradients in, their sum, RMSProp."""
     cluster, listener = SlotCluster(setting.actors, recorded, waits_s), Listener()
     pool = Pool(cluster, PoolSettings(setting.actors, setting.batch_size, item_timeout_s=_PATIENCE_S), listener)
-    sums = SumsOnNodes(cluster, listener)
+    reducer = RemoteReducer(cluster, listener)
     settings = _reinforce(batch_size=setting.batch_size, hidden_units=state.weights["W2"].size)
     seconds = []
     try:
         pool.wait_until_ready()
         for _ in range(rounds):
             began = time.monotonic()
-            batch = new_batch(settings, state, sums)
-            while keys := batch.missing_keys():
-                for _, (gradient, record) in pool.run(batch.method, state.weights, keys):
+            batch = new_batch(settings, state, reducer)
+            while rollout_ids := batch.missing():
+                task = Stays(batch.task) if batch.leaves_results else batch.task
+                for _, (gradient, record) in pool.run(task, state.weights, rollout_ids):
                     batch.add(gradient, record)
             batch.learn()
             seconds.append(time.monotonic() - began)
     finally:
-        sums.give_up()
+        reducer.give_up()
         cluster.close()
     return seconds
 
@@ -194,12 +199,12 @@ def measure_across_nodes(smallest: bool) -> Result:
     here, there = [], []
     with _cluster(nodes) as local:
         cluster = SlotCluster(nodes, recorded, times_s)
-        sums = SumsOnNodes(cluster, Listener())
-        _add_there(local, sums, state, _held(cluster, 2 * nodes))  # a pair on each node: what adds there is started
+        reducer = RemoteReducer(cluster, Listener())
+        _add_there(local, reducer, state, _held(cluster, 2 * nodes))  # a pair on each node: what adds there is started
         for _ in range(rounds):
             here.append(_add_here(local, _held(cluster, count)))
-            there.append(_add_there(local, sums, state, _held(cluster, count)))
-        sums.give_up()
+            there.append(_add_there(local, reducer, state, _held(cluster, count)))
+        reducer.give_up()
         cluster.close()
     slowest_s = max(times_s)
     adding_s = median([one.adding_s for one in here])
@@ -247,9 +252,9 @@ def _add_here(local: LocalCluster, held: list[OnNode]) -> Added:
     return Added(took[0], took[1], took[2], adding_s)
 
 
-def _add_there(local: LocalCluster, sums: SumsOnNodes, state: State, held: list[OnNode]) -> Added:
+def _add_there(local: LocalCluster, reducer: RemoteReducer, state: State, held: list[OnNode]) -> Added:
     """As the driver has it done on a cluster."""
-    total: SumOnNodes | None = sums.begin(state.update + 1, len(held), state.weights)
+    total: RemoteSum | None = reducer.begin(state.update + 1, len(held), state.weights)
     assert total, "the nodes' object stores are too small"
     with _measured(local) as took:
         for index, gradient in enumerate(held):

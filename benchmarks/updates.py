@@ -8,11 +8,9 @@ The loop is driver.py's, with a clock between its verbs. The actors are `PongEnv
 processes of one machine share the clock.
 """
 
-import os
-import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +22,15 @@ import ray
 from benchmarks import published_example
 from benchmarks.figures import Figure, Result, median_of
 from bitexact.cli.progress import Progress
-from bitexact.cluster.pool import Pool, PoolSettings
-from bitexact.cluster.ray_cluster import RayCluster, connect
-from bitexact.determinism import process, versions
+from bitexact.cluster.interface import PoolSettings
+from bitexact.cluster.pool import Pool
+from bitexact.cluster.ray_cluster import RayCluster
+from bitexact.cluster.ray_session import connect
+from bitexact.cluster.worker import Worker
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
 from pong.game import Pong
-from pong.play import RolloutId
-from pong_actor import Greeting
 from training.recorder import Recorder
-from training.rollout_task import GradientTask, StepsTask
 from training.run_config import opening
 from training.settings import PPO, REINFORCE, Preset, Settings, of_preset
 from training.update import new_batch
@@ -45,34 +42,19 @@ _OF_MEMORY = ("actor", "driver", "object store")
 
 
 @ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
-class WatchedPongEnv:
+class WatchedPongEnv(Worker):
     """PongEnv that keeps when it was busy."""
 
-    def __init__(self, seed: int, discount: float, gae_lambda: float, packages: Sequence[str]) -> None:
-        self._seed, self._discount, self._gae_lambda, self._packages = seed, discount, gae_lambda, packages
-        self._game = Pong()
+    def __init__(self) -> None:
+        super().__init__(Pong())
         self._spans: list[tuple[int, float, float]] = []
 
-    def greet(self) -> Greeting:
-        """As PongEnv does."""
-        return Greeting(socket.gethostname(), os.getpid(), versions.installed(self._packages), process.keep_denormals())
-
-    def compute_gradient(self, weights: Any, update: int, index: int) -> Any:
+    def run(self, shared: Any, task: Any, key: Any) -> Any:
         """As PongEnv does, between two looks at the clock."""
-        with self._busy(update):
-            return GradientTask(self._discount).run(self._game, weights, RolloutId(self._seed, update, index))
-
-    def play(self, weights: Any, update: int, index: int) -> Any:
-        """The same for the ppo preset."""
-        task = StepsTask(self._discount, self._gae_lambda)
-        with self._busy(update):
-            return task.run(self._game, weights, RolloutId(self._seed, update, index))
-
-    @contextmanager
-    def _busy(self, update: int) -> Iterator[None]:
         began = time.monotonic()
-        yield
-        self._spans.append((update, began, time.monotonic()))
+        outcome = super().run(shared, task, key)
+        self._spans.append((key.update, began, time.monotonic()))
+        return outcome
 
     def spans(self) -> list[tuple[int, float, float]]:
         """Update, begin and end of each rollout."""
@@ -96,20 +78,7 @@ class Listener:
         """Shown."""
         print(text)
 
-    def refusal(self, greeting: Any) -> str:
-        """No node is refused."""
-        return ""
-
-    def fingerprint(self, value: Any) -> str:
-        """Of a rollout."""
-        digest: str = value[1].digest
-        return digest
-
-    def duplicate(self, key: Any, first: str, second: str) -> None:
-        """Nothing is raced here."""
-        raise AssertionError(f"rollout {key} came twice")
-
-    def interrupt(self) -> None:
+    def check_interrupt(self) -> None:
         """Ctrl-C ends it as it is."""
 
 
@@ -141,7 +110,7 @@ class Training:
     def __init__(self, settings: Settings, recorder: Recorder) -> None:
         self.settings, self._recorder = settings, recorder
         self.state: State = recorder.restore()
-        self.cluster = WatchedCluster(WatchedPongEnv, *settings.of_a_rollout(), tuple(versions.pinned()))
+        self.cluster = WatchedCluster(WatchedPongEnv)
         self._pool = Pool(self.cluster, PoolSettings(_ACTORS, settings.batch_size), Listener())
         self._pool.wait_until_ready()
 
@@ -149,7 +118,7 @@ class Training:
         """One update, as driver.train has it."""
         began, own_s, clock = time.monotonic(), 0.0, time.monotonic
         batch = new_batch(self.settings, self.state)
-        for _, (result, record) in self._pool.run(batch.method, self.state.weights, batch.missing_keys()):
+        for _, (result, record) in self._pool.run(batch.task, self.state.weights, batch.missing()):
             arrived = clock()
             batch.add(result, record)
             taken_in = clock()
@@ -164,11 +133,11 @@ class Training:
 
     def spans(self) -> list[list[tuple[int, float, float]]]:
         """Of each actor, its rollouts."""
-        return ray.get([actor.spans.remote() for actor in self.cluster.actors], timeout=60)
+        return ray.get([handle.actor.spans.remote() for handle in self.cluster.actors], timeout=60)
 
     def memory_mb(self) -> dict[str, float]:
         """Resident memory of the largest actor and of the driver, and what the object store holds."""
-        actors = ray.get([actor.greet.remote() for actor in self.cluster.actors], timeout=60)
+        actors = ray.get([handle.actor.greet.remote(()) for handle in self.cluster.actors], timeout=60)
         resident = [psutil.Process(actor.process).memory_info().rss for actor in actors]
         return {
             "actor": max(resident) / _MB,

@@ -5,6 +5,7 @@ prepares it before.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ import ray
 
 from bitexact.cli.exits import BadInput, Differs
 from bitexact.cli.interrupts import Interrupts
-from bitexact.cluster.pool import Key, Pool, PoolSettings
-from bitexact.cluster.ray_cluster import RayCluster, connect
+from bitexact.cluster.interface import PoolSettings
+from bitexact.cluster.pool import Pool
+from bitexact.cluster.ray_cluster import RayCluster
+from bitexact.cluster.ray_session import connect
+from bitexact.cluster.worker import Worker
 from bitexact.determinism.digests import fingerprint
 from bitexact.determinism.streams import Stream
 from bitexact.determinism.tree_sum import TreeSum
@@ -28,7 +32,34 @@ from examples import invariants
 
 FIELDS, MOVES = 16, 4
 BATCH, GAMES, RATE = 16, 20, 10.0
-Result = tuple[dict[str, np.ndarray], dict[str, Any]]  # what is learned from a rollout, and its line in the ledger
+
+
+@dataclass(frozen=True)
+class Key:
+    """Names a rollout."""
+
+    update: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.update}.{self.index}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the ledger's line says of a rollout."""
+
+    update: int
+    index: int
+    reward: int
+    digest: str  # of what is learned from it
+
+    def mismatch(self, gradient: dict[str, np.ndarray]) -> str:
+        """What of a rollout's result, as it arrived, is not as recorded."""
+        return "" if fingerprint(gradient) == self.digest else "its gradient"
+
+
+Result = tuple[dict[str, np.ndarray], Record]  # what is learned from a rollout, and what is recorded of it
 
 
 class Purpose(IntEnum):
@@ -38,14 +69,28 @@ class Purpose(IntEnum):
     ICE = 1
 
 
-def try_noise(table: np.ndarray, seed: int, update: int, index: int) -> Result:
-    """One rollout: a function of its arguments, whoever computes it."""
-    noise = Stream(seed, Purpose.NOISE, update, index).uniforms(FIELDS * MOVES).reshape(FIELDS, MOVES) - 0.5
-    ice = iter(Stream(seed, Purpose.ICE, update, index))
-    game = gymnasium.make("FrozenLake-v1", is_slippery=False)  # the ice is ours: the game's own would not be addressed
-    more, less = (sum(cross(game, table + sign * noise, ice) for _ in range(GAMES)) for sign in (1.0, -1.0))
-    gradient = {"table": (noise * (more - less)).astype(np.float32)}
-    return gradient, {"update": update, "index": index, "reward": more + less, "digest": fingerprint(gradient)}
+@dataclass(frozen=True)
+class TryNoise:
+    """What is done for a rollout, by an actor or by replay: a function of the weights and the key."""
+
+    seed: int
+
+    def run(self, game: Any, weights: dict[str, np.ndarray], key: Key) -> Result:
+        """Play with noise added, and taken away."""
+        noise = (
+            Stream(self.seed, Purpose.NOISE, key.update, key.index).uniforms(FIELDS * MOVES).reshape(FIELDS, MOVES)
+            - 0.5
+        )
+        ice = iter(Stream(self.seed, Purpose.ICE, key.update, key.index))
+        tables = (weights["table"] + sign * noise for sign in (1.0, -1.0))
+        more, less = (sum(cross(game, table, ice) for _ in range(GAMES)) for table in tables)
+        gradient = {"table": (noise * (more - less)).astype(np.float32)}
+        return gradient, Record(key.update, key.index, reward=more + less, digest=fingerprint(gradient))
+
+
+def make_lake() -> Any:
+    """The game. The ice is ours: the game's own would not be addressed."""
+    return gymnasium.make("FrozenLake-v1", is_slippery=False)
 
 
 def cross(game: Any, table: np.ndarray, ice: Iterator[float]) -> int:
@@ -67,33 +112,26 @@ def first_state() -> State:
 def learn(state: State, results: dict[Key, Result]) -> State:
     """The state after the next update: one step along the sum of all noise, each worth what it won."""
     total = TreeSum(BATCH)  # in an order that does not depend on arrival
-    for (_, index), (gradient, _) in results.items():
-        total.add(index, gradient)
+    for key, (gradient, _) in results.items():
+        total.add(key.index, gradient)
     step = np.float32(RATE / (BATCH * GAMES)) * total.total()["table"]
     return State(state.update + 1, {"table": state.weights["table"] + step}, {})
 
 
 def keys_after(state: State) -> list[Key]:
     """The names of the next update's rollouts."""
-    return [(state.update + 1, index) for index in range(BATCH)]
+    return [Key(state.update + 1, index) for index in range(BATCH)]
 
 
 # ---- training and replay ----------------------------------------------------------------------------------------
 
 
-class Walker:
+@ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
+class Walker(Worker):
     """The actor: it holds nothing that a rollout could change."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def greet(self) -> str:
-        """Ready."""
-        return "ready"
-
-    def try_noise(self, weights: dict[str, np.ndarray], update: int, index: int) -> Result:
-        """Rollout (update, index)."""
-        return try_noise(weights["table"], self._seed, update, index)
+    def __init__(self) -> None:
+        super().__init__(make_lake())
 
 
 def train(run: Path, seed: int, updates: int, actors: int, interrupts: Interrupts) -> None:
@@ -101,12 +139,13 @@ def train(run: Path, seed: int, updates: int, actors: int, interrupts: Interrupt
     ledger, checkpoints = Ledger(run), Checkpoints(run / CHECKPOINTS)
     ledger.cut_torn_lines(print)
     state = checkpoints.newest_good(first_state(), ledger.last_update, print, ledger.digest) or first_state()
-    walker = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Walker)
     with connect(None, actors):
-        pool = Pool(RayCluster(walker, seed), PoolSettings(actors, BATCH), Listener(interrupts))
+        pool = Pool(RayCluster(Walker), PoolSettings(actors, BATCH), Listener(interrupts))
         pool.wait_until_ready()
         while state.update < updates:
-            results = dict(pool.run("try_noise", state.weights, keys_after(state)))
+            results = dict(pool.run(TryNoise(seed), state.weights, keys_after(state)))
+            for key, first, second in pool.take_duplicates():
+                invariants.a_try_done_twice_is_the_same(first, second, vars(key))
             state = learn(state, results)
             commit(state, results, ledger)
             checkpoints.save(state)
@@ -115,7 +154,7 @@ def train(run: Path, seed: int, updates: int, actors: int, interrupts: Interrupt
 
 def commit(state: State, results: dict[Key, Result], ledger: Ledger) -> None:
     """Check an update, then write it down: first its rollouts, then the line that makes it part of the run."""
-    lines = [record for _, (_, record) in sorted(results.items(), key=lambda item: item[0])]
+    lines = [vars(record) for _, (_, record) in sorted(results.items(), key=lambda item: item[0].index)]
     where = {"update": state.update}
     invariants.a_generation_holds_each_index_once([line["index"] for line in lines], BATCH, where)
     invariants.updates_are_written_in_order(state.update, ledger.last_update, where)
@@ -130,11 +169,11 @@ def commit(state: State, results: dict[Key, Result], ledger: Ledger) -> None:
 
 def replay(run: Path, seed: int) -> None:
     """Recompute every update, and compare. Raises Differs."""
-    ledger, state = Ledger(run), first_state()
+    ledger, state, lake = Ledger(run), first_state(), make_lake()
     if not ledger.updates:
         raise BadInput(f"{run} holds no update yet: there is nothing to replay.")
     while state.update < ledger.last_update:
-        results = {key: try_noise(state.weights["table"], seed, *key) for key in keys_after(state)}
+        results = {key: TryNoise(seed).run(lake, state.weights, key) for key in keys_after(state)}
         state = learn(state, results)
         if state.digest() != ledger.digest(state.update):
             raise Differs(f"{run}: update {state.update} has another digest than recorded.")
@@ -145,16 +184,4 @@ class Listener:
     """What the pool tells, and asks."""
 
     def __init__(self, interrupts: Interrupts) -> None:
-        self.event, self.interrupt = print, interrupts.check
-
-    def refusal(self, greeting: str) -> str:
-        """No node is refused here; driver.py asks for the same package versions everywhere."""
-        return ""
-
-    def fingerprint(self, value: Result) -> str:
-        """A result's name."""
-        return str(value[1]["digest"])
-
-    def duplicate(self, key: Key, first: str, second: str) -> None:
-        """A rollout came back twice."""
-        invariants.a_try_done_twice_is_the_same(first, second, {"update": key[0], "index": key[1]})
+        self.event, self.check_interrupt = print, interrupts.check

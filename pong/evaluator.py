@@ -12,15 +12,14 @@ from typing import Any
 import invariants
 from bitexact.cli.interrupts import Interrupts
 from bitexact.cli.progress import bar
-from bitexact.cluster.pool import Key, Pool, PoolSettings
-from bitexact.cluster.ray_cluster import RayCluster, connect
-from bitexact.determinism import versions
+from bitexact.cluster.interface import PoolSettings
+from bitexact.cluster.pool import Pool
+from bitexact.cluster.ray_cluster import RayCluster
+from bitexact.cluster.ray_session import connect
 from bitexact.determinism.arrays import Arrays
 from pong import film, terminal
 from pong.evaluation import EvaluationTask, GameResult, evaluation_id
 from pong.game import Pong
-
-_NOT_OF_AN_EVALUATION = 0.0, 0.0  # discount and trace decay, which are for learning
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,13 @@ def play(games: Games, weights: Arrays, actor: Any, actors: int | None, interrup
     Raises PropertyFailed, ClusterLost, Interrupted.
     """
     with connect(None, actors):
-        cluster = RayCluster(actor, games.seed, *_NOT_OF_AN_EVALUATION, tuple(versions.pinned()))
-        pool = Pool(cluster, PoolSettings(actors, games.count), _Listener(interrupts))
-        keys = [(index,) for index in range(games.count)]
-        arriving = bar(pool.run("evaluate", (weights, games.greedy), keys), "playing", total=games.count)
-        return [result for _, result in sorted(arriving, key=lambda arrival: arrival[0])]
+        pool = Pool(RayCluster(actor), PoolSettings(actors, games.count), _Listener(interrupts))
+        ids = [evaluation_id(games.seed, index) for index in range(games.count)]
+        arriving = bar(pool.run(EvaluationTask(games.greedy), weights, ids), "playing", total=games.count)
+        results = sorted((record for _, (_, record) in arriving), key=lambda result: result.index)
+        for key, first, second in pool.take_duplicates():
+            invariants.a_rollout_done_twice_gives_the_same_bytes(first, second, key.details)
+        return results
 
 
 def show_first(games: Games, weights: Arrays, video: Path | None, watch: bool) -> None:
@@ -59,22 +60,8 @@ class _Listener:
     """What the pool tells, and asks."""
 
     def __init__(self, interrupts: Interrupts) -> None:
-        self.interrupt = interrupts.check
-        self._versions = versions.installed()
+        self.check_interrupt = interrupts.check
 
     def event(self, text: str) -> None:
         """Beside the result, which goes to standard output."""
         print(text, file=sys.stderr)
-
-    def refusal(self, greeting: Any) -> str:
-        """Why a node would play other games."""
-        refusal: str = greeting.objection(self._versions)
-        return refusal
-
-    def fingerprint(self, value: GameResult) -> str:
-        """All that is known of a game."""
-        return repr(value)
-
-    def duplicate(self, key: Key, first: str, second: str) -> None:
-        """A game came back a second time."""
-        invariants.a_rollout_done_twice_gives_the_same_bytes(first, second, {"index": key[0]})

@@ -26,6 +26,9 @@ class RolloutId:
     update: int
     index: int
 
+    def __str__(self) -> str:
+        return f"{self.update}.{self.index}"
+
     @property
     def details(self) -> dict[str, int]:
         """What a property says of where it failed."""

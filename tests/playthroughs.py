@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from commands import GOLDEN_SETTINGS, PPO_SETTINGS
 from simulated_cluster import NEVER, Script, SimulatedCluster
 from small_runs import Diary, go_on, small_settings, train, without_waiting
 
-from bitexact.cluster.pool import Pool, PoolSettings
+from bitexact.cluster.interface import PoolSettings
+from bitexact.cluster.pool import Pool
 from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.digests import fingerprint
 from bitexact.determinism.tree_sum import TreeSum
@@ -210,10 +212,13 @@ def a_frozen_actor(folder: Path) -> Iterator[str]:
 
 
 def pool(script: Script) -> Iterator[str]:
-    cluster = SimulatedCluster(lambda method, value, key: f"{value}{key}", script)
+    cluster = SimulatedCluster(lambda task, value, key: (value, SimpleNamespace(digest=f"{value}{key}")), script)
     its_pool = Pool(cluster, PoolSettings(at_most=4), cluster.listener)
     its_pool.wait_until_ready()
-    came = [f"{key} at {cluster.now():.1f} s" for key, _ in its_pool.run("play", "w", [(1, i) for i in range(6)])]
+    came = [
+        f"{key} at {cluster.now():.1f} s"
+        for key, _ in its_pool.run("play", "w", [RolloutId(0, 1, i) for i in range(6)])
+    ]
     yield from (f"says: {line}" for line in cluster.listener.events)
     for ticket in cluster.submitted:
         yield f"begun at {ticket.begun:.1f} s: {ticket.key} by actor {ticket.actor.number} on {ticket.actor.node.name}"

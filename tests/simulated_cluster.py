@@ -18,9 +18,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bitexact.cluster.pool import NODES_EVERY_S, ActorLost, Key, Node, ResultLost, SharedLost
+from bitexact.cluster.actors import NODES_EVERY_S
+from bitexact.cluster.deadlines import LONGEST_ROUND_S
+from bitexact.cluster.interface import ActorLost, Key, Lost, Node, ResultLost, SharedLost, StartFailed
 
 DIES = -1.0  # as the time an actor takes to start: it dies instead, after half a second
+RAISES = -2.0  # likewise: its own code raises
 NEVER = math.inf
 EVENTUALLY_S = 1.0  # what a start or an item takes that the script does not name
 READING_S = 0.1  # until an actor notices that what it is to read is lost
@@ -29,7 +32,7 @@ LONGEST_WITHOUT_INTERRUPT_S = 1.0
 LONGEST_UNUSED_ROOM_S = 5.0  # a look at the nodes, the delay after a failed start, and a few rounds
 MOST_ROUNDS = 20_000  # of waiting; a run that takes more does not end
 
-Work = Callable[[str, Any, Key], Any]
+Work = Callable[[Any, Any, Key], Any]
 _PENDING = object()
 
 
@@ -38,7 +41,7 @@ class Script:
     """All that happens in a run by itself."""
 
     nodes: Sequence[int] = (2,)  # CPUs of the nodes there are at first: n0, n1, ...
-    starts: Sequence[float] = ()  # seconds the first actors take to start, or DIES, or NEVER
+    starts: Sequence[float] = ()  # seconds the first actors take to start, or DIES, RAISES, NEVER
     durations: Sequence[float] = ()  # seconds the first executions take
     places: Sequence[int] = ()  # of results ready together, which is handed over first; again and again
     faults: Sequence[tuple[float, str, int]] = ()  # when, what, which
@@ -85,8 +88,8 @@ class Ticket:
 
     actor: Actor
     begun: float
-    method: str = "greet"
-    key: Key = ()
+    task: Any = "greet"
+    key: Key = None
     shared: Shared | None = None
     due: bool = False  # done, but perhaps its actor is frozen before it could say so
     fate: Exception | None = None
@@ -101,9 +104,8 @@ class Ticket:
 
 
 @dataclass(frozen=True)
-class Greeting:
-    node: Node
-    spoilt: bool
+class Handshake:
+    mismatch: str
 
 
 class Stopped(Exception):
@@ -116,27 +118,13 @@ class Listener:
 
     cluster: "SimulatedCluster"
     events: list[str] = field(default_factory=list)
-    duplicates: list[tuple[Key, str, str]] = field(default_factory=list)
-    refused: set[str] = field(default_factory=set)
     stop_at: float = math.inf
     asked_at: float = 0.0
 
     def event(self, text: str) -> None:
         self.events.append(text)
 
-    def refusal(self, greeting: Greeting) -> str:
-        if not greeting.spoilt:
-            return ""
-        self.refused.add(greeting.node.id)
-        return "its numpy is 1.0, not 2.0"
-
-    def fingerprint(self, value: Any) -> str:
-        return repr(value)
-
-    def duplicate(self, key: Key, first: str, second: str) -> None:
-        self.duplicates.append((key, first, second))
-
-    def interrupt(self) -> None:
+    def check_interrupt(self) -> None:
         self.asked_at = self.cluster.pool_time
         if self.cluster.now() >= self.stop_at:
             raise Stopped
@@ -152,15 +140,19 @@ class SimulatedCluster:
     def __init__(self, work: Work, script: Script, actors: int | None = None) -> None:
         self._work, self._script = work, script
         self._most_actors = actors
-        self._time, self.absent_s = 0.0, 0.0
+        self._time, self.absent_s, self.shortly_absent_s = 0.0, 0.0, 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._scheduled = 0
         self._stands_still_s = 0.0
         self.living: dict[str, Node] = {}
         self.told: list[Node] = []  # at the pool's last look
         self._told_at = -math.inf
+        self.silent, self.heard_at = False, 0.0  # the head: of nodes that come and go, and of actors that start
         self._joined = 0
         self._spoilt: set[str] = set()
+        self.refused: set[str] = set()  # nodes whose mismatch the pool has been told
+        self.raised: set[str] = set()  # nodes on which an actor's own code raised
+        self.failed_starts: Counter[str] = Counter()  # by node, one after the other, that the pool has been told
         self.actors: list[Actor] = []
         self.submitted: list[Ticket] = []
         self.taken: list[Ticket] = []  # results handed over to the pool
@@ -187,12 +179,18 @@ class SimulatedCluster:
     def caller_works(self, seconds: float) -> None:
         """The caller of the pool takes its time."""
         self.absent_s += seconds
+        self.shortly_absent_s += seconds if seconds <= LONGEST_ROUND_S else 0.0
         self._advance(self._time + seconds)
 
     @property
     def pool_time(self) -> float:
         """How long the pool has worked."""
         return self._time - self.absent_s
+
+    @property
+    def counted_time(self) -> float:
+        """The same with what the pool cannot tell from work of its own."""
+        return self.pool_time + self.shortly_absent_s
 
     @property
     def kept(self) -> list[Actor]:
@@ -210,7 +208,7 @@ class SimulatedCluster:
 
     def usable(self, nodes: Iterable[Node]) -> list[Node]:
         """Those of the nodes on which actors may run."""
-        return [node for node in nodes if node.cpus and node.id not in self.listener.refused]
+        return [node for node in nodes if node.cpus and node.id not in self.refused]
 
     # ---- what the pool asks ----
 
@@ -219,11 +217,14 @@ class SimulatedCluster:
 
     def nodes(self) -> list[Node]:
         assert self._time - self._told_at >= NODES_EVERY_S, "the nodes are asked for too often"
-        self._told_at, self.told = self._time, list(self.living.values())
+        self._told_at = self._time
+        if self.silent:
+            raise Lost("no answer")
+        self.told, self.heard_at = list(self.living.values()), self.counted_time
         return self.told
 
     def start_actor(self, node: Node) -> tuple[Actor, Ticket]:
-        assert node.id not in self.listener.refused, f"an actor on {node.name}, which was refused"
+        assert node.id not in self.refused, f"an actor on {node.name}, which was refused"
         on_node = sum(actor.node.id == node.id for actor in self.kept)
         assert on_node < node.cpus, f"more actors than CPUs on {node.name}"
         assert self._most_actors is None or len(self.kept) < self._most_actors, "more actors than wanted"
@@ -232,6 +233,8 @@ class SimulatedCluster:
         takes_s = dict(enumerate(self._script.starts)).get(actor.number, EVENTUALLY_S)
         if node.id not in self.living or takes_s == DIES:
             self.at(self._time + 0.5, self._die, actor)
+        elif takes_s == RAISES:
+            self.at(self._time + 0.5, self._answer, actor.ticket, StartFailed("OSError: no room"))
         elif takes_s != NEVER:
             self.at(self._time + takes_s, self._finish, actor.ticket)
         self.actors.append(actor)
@@ -240,18 +243,19 @@ class SimulatedCluster:
 
     def stop_actor(self, actor: Actor) -> None:
         assert not actor.stopped, f"actor {actor.number} is stopped twice"
+        self.failed_starts[actor.node.id] += not actor.greeted and not actor.known_lost
         actor.stopped_at = self._time
 
     def share(self, value: Any) -> Shared:
         self.shared.append(Shared(value))
         return self.shared[-1]
 
-    def submit(self, actor: Actor, method: str, shared: Shared, key: Key) -> Ticket:
+    def submit(self, actor: Actor, task: Any, shared: Shared, key: Key) -> Ticket:
         assert not actor.stopped, f"work for actor {actor.number}, which the pool has stopped"
         assert not actor.known_lost, f"work for actor {actor.number}, which is known to be lost"
         assert actor.greeted, f"work for actor {actor.number}, which is not ready"
         assert not actor.busy, f"work for actor {actor.number}, which is busy"
-        ticket = Ticket(actor, self._time, method, key, shared)
+        ticket = Ticket(actor, self._time, task, key, shared)
         assert self.running(ticket.item) < 2, f"item {ticket.item} is running more than twice at once"
         actor.ticket = ticket
         if shared.lost:
@@ -287,10 +291,17 @@ class SimulatedCluster:
         assert ticket.outcome is not _PENDING, "a result is asked for that is not there"
         ticket.taken = True
         if isinstance(ticket.outcome, Exception):
-            ticket.actor.known_lost = isinstance(ticket.outcome, ActorLost)
+            ticket.actor.known_lost = isinstance(ticket.outcome, ActorLost | StartFailed)
+            self.failed_starts[ticket.actor.node.id] += ticket.shared is None
+            if isinstance(ticket.outcome, StartFailed):
+                self.raised.add(ticket.actor.node.id)
             raise ticket.outcome
         if ticket.shared is None:
             ticket.actor.greeted = True
+            del self.failed_starts[ticket.actor.node.id]
+            self.raised.discard(ticket.actor.node.id)
+            if ticket.outcome.mismatch:
+                self.refused.add(ticket.actor.node.id)
         else:
             self.taken.append(ticket)
         return ticket.outcome
@@ -359,6 +370,12 @@ class SimulatedCluster:
         if self.living:
             self._spoilt.add(self._node(which).id)
 
+    def silence(self, which: int) -> None:
+        """The head stands still for as many seconds as the number says, or for good."""
+        self.silent = True
+        if which < 25:
+            self.at(self._time + which, setattr, self, "silent", False)
+
     def stand_still(self, which: int) -> None:
         """The pool's own process stops, for ten seconds or a multiple of it."""
         self._stands_still_s = 10.0 * (1 + which)
@@ -400,11 +417,15 @@ class SimulatedCluster:
         ticket.due = True
         if ticket.actor.dead or ticket.actor.frozen:
             return
+        if ticket.shared is None and self.silent:
+            self.at(self._time + 1.0, self._finish, ticket)
+            return
         if ticket.shared is None:
-            self._answer(ticket, ticket.fate or Greeting(ticket.actor.node, ticket.actor.node.id in self._spoilt))
+            mismatch = "its numpy is 1.0, not 2.0" if ticket.actor.node.id in self._spoilt else ""
+            self._answer(ticket, ticket.fate or Handshake(mismatch))
             return
         try:
-            value = ticket.fate or self._work(ticket.method, ticket.shared.value, ticket.key)
+            value = ticket.fate or self._work(ticket.task, ticket.shared.value, ticket.key)
         except Exception as error:
             value = error
         self._answer(ticket, value)
@@ -437,12 +458,14 @@ class SimulatedCluster:
         leaked = [actor.number for actor in self.kept if actor.known_lost]
         assert not leaked, f"actors {leaked} are lost, but were not stopped: they may hold their CPUs"
         on_nodes = Counter(actor.node.id for actor in self.kept)
-        spoilt = on_nodes.keys() & self.listener.refused
+        spoilt = on_nodes.keys() & self.refused
         assert not spoilt, f"there are actors on refused nodes {spoilt}"
         if any(actor.greeted for actor in self.kept):
             self.ready_at = self.pool_time
-        cpus = sum(node.cpus for node in self.usable(self.living.values()))
-        if len(self.kept) >= min(cpus, self._most_actors or cpus):
+        # after a second failure in a row a node may be left alone, for longer each time
+        tried = [node for node in self.living.values() if self.failed_starts[node.id] < 2]
+        cpus = sum(node.cpus for node in self.usable(tried))
+        if self.silent or len(self.kept) >= min(cpus, self._most_actors or cpus):
             self._used_well_at = self.pool_time
         assert self.pool_time - self._used_well_at <= LONGEST_UNUSED_ROOM_S, (
             "there is room for an actor, and none starts"

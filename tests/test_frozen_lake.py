@@ -22,7 +22,7 @@ def digests() -> list[str]:
     state, found = lake.first_state(), []
     for _ in range(UPDATES):
         keys = lake.keys_after(state)
-        state = lake.learn(state, {key: lake.try_noise(state.weights["table"], 0, *key) for key in keys})
+        state = lake.learn(state, {key: lake.TryNoise(0).run(lake.make_lake(), state.weights, key) for key in keys})
         found.append(state.digest())
     return found
 
@@ -66,8 +66,8 @@ def test_a_digest_that_is_not_the_recorded_one_is_found(tmp_path):
 def test_the_walkers_learn():
     state, wins = lake.first_state(), []
     for _ in range(60):
-        results = {key: lake.try_noise(state.weights["table"], 0, *key) for key in lake.keys_after(state)}
-        wins.append(sum(record["reward"] for _, record in results.values()))
+        results = {key: lake.TryNoise(0).run(lake.make_lake(), state.weights, key) for key in lake.keys_after(state)}
+        wins.append(sum(record.reward for _, record in results.values()))
         state = lake.learn(state, results)
     assert wins[-1] > 10 * wins[0]
 

@@ -19,7 +19,7 @@ from bitexact.storage.state import State
 from pong.play import RolloutId
 from training.base_settings import BaseSettings
 from training.rollout_record import RolloutRecord
-from training.rollout_task import RolloutTask, StepsTask
+from training.rollout_task import RolloutTask
 
 _COMPARED_EVERY = 10  # updates between comparisons with float64: they cost as much as what they are held against
 _ROUNDING = 2.0**-23  # float32's, relative to a weight
@@ -68,17 +68,6 @@ class Batch(ABC):
         """The rollouts that are still to be played: at first all, in the end none."""
         counted = {record.index for record in self._records}
         return [rollout_id for rollout_id in self.rollout_ids if rollout_id.index not in counted]
-
-    @property
-    def method(self) -> str:
-        """The actor's, as the pool asks for it."""
-        if isinstance(self.task, StepsTask):
-            return "play"
-        return "leave_gradient" if self.leaves_results else "compute_gradient"
-
-    def missing_keys(self) -> list[tuple[int, int]]:
-        """The rollouts that are still to be played, as the pool names them."""
-        return [(rollout_id.update, rollout_id.index) for rollout_id in self.missing()]
 
     def learn(self) -> State:
         """The state after the update. Raises PropertyFailed."""

@@ -9,15 +9,15 @@ from typing import Any
 import invariants
 from bitexact.cli.interrupts import Interrupts
 from bitexact.cli.progress import Progress
-from bitexact.cluster.pool import Key, Pool, PoolSettings
-from bitexact.cluster.ray_cluster import RayCluster, bring_files, connect
-from bitexact.cluster.sums_on_nodes import SumsOnNodes
-from bitexact.determinism import versions
+from bitexact.cluster.interface import Duplicate, PoolSettings
+from bitexact.cluster.pool import Pool
+from bitexact.cluster.ray_cluster import RayCluster, Stays
+from bitexact.cluster.ray_session import collect_property_files, connect
+from bitexact.cluster.remote_sum import RemoteReducer
 from bitexact.reporting import verdicts
 from bitexact.storage.run_directory import RunDirectory
 from bitexact.storage.state import State
 from training.recorder import Recorder
-from training.rollout_record import RolloutRecord
 from training.settings import Settings
 from training.update import new_batch
 
@@ -34,24 +34,26 @@ def train(settings: Settings, run: RunDirectory, actor: Any, progress: Progress,
     interrupts.check()
     with connect(settings.address, settings.actors) as place:
         interrupts.check()
-        cluster = RayCluster(actor, *settings.of_a_rollout(), tuple(versions.pinned()))
+        cluster = RayCluster(actor)
         listener = _Listener(recorder, interrupts)
         pool = Pool(cluster, _pool_settings(settings), listener)
-        sums = SumsOnNodes(cluster, listener) if settings.address else None
+        reducer = RemoteReducer(cluster, listener) if settings.address else None
         pool.wait_until_ready()
         _announce(settings, state, f"{place}: {pool.describe()}", progress)
         recorder.start_lap()
         try:
             while not recorder.finished(state):
-                batch = new_batch(settings, state, sums)
-                while keys := batch.missing_keys():  # all; then those, if any, whose gradients are lost with a node
-                    for _, (result, record) in pool.run(batch.method, state.weights, keys):
+                batch = new_batch(settings, state, reducer)
+                while rollout_ids := batch.missing():  # all; then those, if any, whose gradients are lost with a node
+                    task = Stays(batch.task) if batch.leaves_results else batch.task
+                    for _, (result, record) in pool.run(task, state.weights, rollout_ids):
                         batch.add(result, record)
+                check_duplicates(pool.take_duplicates())
                 state = batch.learn()
                 recorder.commit(state, batch, pool.take_counts())
         finally:
             recorder.checkpoint()
-            for sentence in bring_files(run.properties, _BRING_TIMEOUT_S) if settings.address else []:
+            for sentence in collect_property_files(run.properties, _BRING_TIMEOUT_S) if settings.address else []:
                 progress.note(f"what another node saw of the properties is missing: {sentence}")
             progress.note(verdicts.make([run.path]).summary())
     progress.note(f"update {state.update} done, weights digest {state.digest()}")
@@ -61,23 +63,15 @@ class _Listener:
     """What the pool tells the loop, and asks it."""
 
     def __init__(self, recorder: Recorder, interrupts: Interrupts) -> None:
-        self.event, self.interrupt = recorder.event, interrupts.check
-        self._versions = versions.installed()
+        self.event, self.check_interrupt = recorder.event, interrupts.check
 
-    def refusal(self, greeting: Any) -> str:
-        """Why a node would compute other bits than the run's."""
-        refusal: str = greeting.objection(self._versions)
-        return refusal
 
-    def fingerprint(self, value: tuple[Any, RolloutRecord]) -> str:
-        """A rollout's digest: of its actions, its rewards, and what is learned from."""
-        return value[1].digest
-
-    def duplicate(self, key: Key, first: str, second: str) -> None:
-        """A rollout that was raced came back a second time."""
-        where = {"update": key[0], "index": key[1]}
+def check_duplicates(duplicates: list[Duplicate]) -> None:
+    """Rollouts that were raced, and came back a second time, gave the same bytes. Raises PropertyFailed."""
+    for duplicate in duplicates:
+        where = duplicate.key.details
         invariants.a_late_duplicate_is_dropped(where)
-        invariants.a_rollout_done_twice_gives_the_same_bytes(first, second, where)
+        invariants.a_rollout_done_twice_gives_the_same_bytes(duplicate.first, duplicate.second, where)
 
 
 def _pool_settings(settings: Settings) -> PoolSettings:

@@ -134,10 +134,6 @@ class Settings(PPOSettings, ReinforceSettings):
         """The settings that decide the result, by name."""
         return {name: getattr(self, name) for name in (*_OF_ALL, *_ONLY_OF[self.preset])}
 
-    def of_a_rollout(self) -> tuple[int, float, float]:
-        """What a rollout depends on beside its weights and its name: seed, discount, trace decay."""
-        return self.seed, self.discount, self.gae_lambda
-
     def lasting(self) -> dict[str, Any]:
         """What config.json keeps: all but what concerns one command or says where the run is."""
         values = dataclasses.asdict(self)

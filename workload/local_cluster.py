@@ -31,7 +31,7 @@ from bitexact.cli.interrupts import handlers_kept
 _MARK = "RAY_PONG_LOCAL_CLUSTER"
 _START_TIMEOUT_S = 120  # of a node; Ray's own 30 are too few for a machine that is busy
 _END_TIMEOUT_S = 10.0
-_METHODS = (b"compute_gradient", b"leave_gradient", b"play")
+_METHODS = (b"run", b"run_and_keep")
 _PLAYING = tuple(b"ray::PongEnv." + method for method in _METHODS)  # an actor's title while it plays
 _LOOKS_AT_NONE = 3  # before all are believed to be gone: a process that is just starting has no environment to be read
 _STORE_BYTES = 100 << 20

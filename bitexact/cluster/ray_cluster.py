@@ -1,158 +1,33 @@
 """Ray as the pool's cluster: actors, objects and nodes, and which of Ray's errors are the infrastructure's.
 
-    with connect(address=None, actors=2) as place:
-        cluster = RayCluster(PongEnv, seed, discount, gae_lambda)
+    with connect(address=None, actors=2):
+        cluster = RayCluster(PongEnv)
+        pool = Pool(cluster, PoolSettings(), listener)
 
-Without an address, Ray starts inside this program: on loopback only, without usage statistics or dashboard. With one,
-this program joins that cluster, and its code travels there as Ray's `working_dir`, less what `_SHIPPED_WITHOUT` names;
-under `ray job submit` the job's own working directory stands. RAY_PONG_CODE_ON_NODES=1 says that each node has the code
-in its Python path already: nothing travels then, and the actors import the node's own files. The container image sets
-it, because those are the files that the platform has instrumented.
+No call into Ray is made on the caller's thread: the head, or this node's raylet, may be frozen. What concerns nodes and
+actors is asked of the head on one thread, and what concerns objects on another, as training goes on without the head.
 """
 
-import functools
-import logging
-import os
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray import exceptions as errors
-from ray._private import services
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bitexact.cli import process_environment
-from bitexact.cli.exits import BadInput
-from bitexact.cli.interrupts import handlers_kept
-from bitexact.cluster.pool import ActorLost, Key, Node, ResultLost, SharedLost
-from bitexact.storage import durable
+from bitexact.cluster.beside import Beside, NoAnswer
+from bitexact.cluster.interface import ActorLost, Key, Lost, Node, ResultLost, StartFailed
+from bitexact.cluster.ray_errors import fetch, in_one_line, kind, raised_while_starting
+from bitexact.determinism import process
+from bitexact.determinism.process import ProcessInfo
 
-_CONNECT_TIMEOUT_S = 5.0
-_STATUS_TIMEOUT_S = 20.0
-_GET_TIMEOUT_S = 30.0
-_OBJECT_STORE_BYTES = 1 << 30  # a result is 5 MB and leaves at once; Ray spills beyond
-_CODE_ON_NODES = "RAY_PONG_CODE_ON_NODES"
-_SHIPPED_WITHOUT = [".git", ".venv", ".ci", "runs", "tests", "docs", "benchmarks", "pretrained", "__pycache__"]
-
-
-@contextmanager
-def connect(address: str | None, actors: int | None) -> Iterator[str]:
-    """Ray, started here or joined at an address, until the block ends. Yields where it runs, in words.
-
-    Raises BadInput for an address that cannot be joined; `expect_an_answer` finds out before, within bounds.
-    """
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "configure_logging": True, "log_to_driver": False}
-    try:
-        with handlers_kept(), _processes_apart():
-            if address:
-                ray.init(address=address, runtime_env=_runtime_environment(), **quiet)
-            else:
-                ray.init(
-                    address="local",
-                    num_cpus=max(actors or 1, len(os.sched_getaffinity(0))),
-                    include_dashboard=False,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    **quiet,
-                )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        if not address:
-            raise
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _cannot_be_joined(address, first_line) from None
-    try:
-        yield f"the cluster at {address}" if address else "this machine"
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _processes_apart() -> Iterator[None]:
-    """What Ray starts gets process groups of its own: a signal to the driver's group, as `timeout` sends it, ends none.
-
-    Without them, while it starts, Ray's C++ part would wait for half a minute, and let no other thread run.
-    """
-    name, start = "ConsolePopen", services.ConsolePopen
-    setattr(services, name, functools.partial(start, process_group=0))
-    try:
-        yield
-    finally:
-        setattr(services, name, start)
-
-
-@ray.remote(num_cpus=0, max_retries=0)
-def _read_files(folder: str) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in Path(folder).glob("*.jsonl")}
-
-
-def bring_files(folder: Path, timeout_s: float) -> list[str]:
-    """Copy what other nodes have in a folder of the same name into this node's; returns what could not be brought."""
-    here = ray.get_runtime_context().get_node_id()
-    others = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-    others.pop(here, None)
-    reads = {
-        _read_files.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            str(folder)
-        ): name
-        for node, name in others.items()
-    }
-    ready, late = ray.wait(list(reads), num_returns=len(reads), timeout=timeout_s) if reads else ([], [])
-    missing = [f"{reads[read]} did not answer within {timeout_s:g} s" for read in late]
-    for read in ready:
-        try:
-            for name, data in ray.get(read, timeout=timeout_s).items():
-                path = folder / name
-                if not path.exists() or path.stat().st_size < len(data):
-                    durable.write_atomically(path, data)
-        except errors.RayError as error:
-            missing.append(f"{reads[read]} failed ({_kind(error)})")
-    return missing
-
-
-def expect_an_answer(address: str) -> None:
-    """Raise BadInput unless a Ray cluster answers at an address: Ray itself tries for minutes, complaining all along.
-
-    A TCP connection tells the common mistakes apart at once; `ray status`, in a process that can be given up, the rest.
-    """
-    if address != "auto":
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
-        except (OSError, OverflowError, ValueError) as error:
-            raise BadInput(
-                f"nothing answers at {address} ({error}): is the cluster's head up, and its port right?"
-            ) from None
-    status = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
-    try:
-        asked = subprocess.run(status, capture_output=True, text=True, timeout=_STATUS_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise _cannot_be_joined(address, f"no Ray cluster's head answered within {_STATUS_TIMEOUT_S:g} s") from None
-    if asked.returncode != 0:
-        last_line = (asked.stderr.strip().splitlines() or ["ray status failed"])[-1]
-        raise _cannot_be_joined(address, last_line.split("Error: ")[-1])
-
-
-def _cannot_be_joined(address: str, reason: str) -> BadInput:
-    if "InvalidAuthToken" in reason:
-        return BadInput(
-            f"the cluster at {address} asks for a token: set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token here."
-        )
-    sentence = reason.split(". ")[0].rstrip(".")
-    return BadInput(f"no Ray cluster can be joined at {address} ({sentence}): is its head up, and its port right?")
-
-
-def _runtime_environment() -> dict[str, Any]:
-    """How the code and what it must know reach the cluster's nodes."""
-    runtime: dict[str, Any] = {"env_vars": process_environment.for_remote_actors()}
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ and os.environ.get(_CODE_ON_NODES) != "1":
-        runtime |= {"working_dir": str(Path(__file__).parents[2]), "excludes": _SHIPPED_WITHOUT}
-    return runtime
+_FIRST_LOOK_S = 5.0  # for the nodes there are at first; without them there is nothing to begin with
+_LOOK_S = 0.3  # for the nodes, later
+_RESULT_S = 5.0  # for a value that is ready; longer than a large one takes from another node
+_POLL_S = 0.02  # between two looks whether an actor's start has been asked for
 
 
 @dataclass(frozen=True)
@@ -163,24 +38,58 @@ class OnNode:
     node: str
 
 
-@dataclass(frozen=True, eq=False)
-class _Ticket:
-    """For what a method with two results gives: the first stays, the second comes and says that both are there."""
+@dataclass(frozen=True)
+class Stays:
+    """A task whose results stay on the node where they are made: only their records come to the driver."""
 
-    stays: OnNode
-    comes: Any
+    task: Any
+
+
+@dataclass(eq=False)
+class Handle:
+    """An actor that has been asked for."""
+
+    node: str
+    actor: Any = None  # once Ray was told
+
+
+@dataclass(eq=False)
+class Ticket:
+    """For an actor's `ProcessInfo`, or for an item's outcome. What is awaited is there once Ray was told."""
+
+    is_greeting: bool = False
+    comes: Any = None
+    stays: OnNode | None = None  # an item's result; then its record is what comes, and says that both are there
+    error: BaseException | None = None  # Ray would not be told
+
+
+@dataclass(eq=False)
+class _Shared:
+    """A value in the object store, once it is there."""
+
+    reference: Any = None
+
+
+class _Handshake(NamedTuple):
+    """What an actor said of its process, held against this one."""
+
+    mismatch: str
 
 
 class RayCluster:
-    """The pool's view of Ray. `actor_class` is a Ray actor class with a method `greet`.
+    """The pool's view of Ray. `actor_class` is a Ray actor class derived from `worker.Worker`.
 
-    Of a method that is declared with two results, the first stays on its node: it is handed over as an `OnNode`.
+    Of a task whose results are to stay where they are made, see `Stays`, each is handed over as an `OnNode`.
     """
 
-    def __init__(self, actor_class: Any, *arguments: Any) -> None:
+    def __init__(self, actor_class: Any, *arguments: Any, expected: ProcessInfo | None = None) -> None:
+        """Actors are made with `arguments`; their processes must be as `expected`, by default as this one."""
         self._actor_class, self._arguments = actor_class, arguments
-        self._last_nodes: list[Node] = []
-        self._node_of: dict[Any, str] = {}  # by actor
+        self._expected = expected or process.describe()
+        self._control, self.objects = Beside("Ray's head"), Beside("Ray's objects")
+        self._look: Future[list[dict[str, Any]]] | None = None
+        self._looked = False
+        self._waiting: Future[list[Ticket]] | None = None
         self.node_count, self.store_bytes = 0, 0.0  # of nodes with a CPU, and of their object stores
 
     def now(self) -> float:
@@ -188,14 +97,22 @@ class RayCluster:
         return time.monotonic()
 
     def nodes(self) -> list[Node]:
-        """The nodes that are alive; as last seen while the head does not answer."""
+        """The nodes that are alive. Raises Lost if the head does not answer; the question stands until it does."""
+        if self._look is None:
+            self._look = self._control.later(ray.nodes)
+            limit_s = _LOOK_S if self._looked else _FIRST_LOOK_S
+        else:
+            limit_s = 0.0
         try:
-            alive = [node for node in ray.nodes() if node["Alive"]]
-        except errors.RayError:
-            return self._last_nodes
+            found = self._control.answer(self._look, limit_s)
+        except errors.RayError as error:
+            self._look = None
+            raise Lost(kind(error)) from None
+        self._look, self._looked = None, True
+        alive = [node for node in found if node["Alive"]]
         rooms = [node["Resources"].get("object_store_memory", 0.0) for node in alive if node["Resources"].get("CPU")]
         self.node_count, self.store_bytes = len(rooms), sum(rooms)
-        self._last_nodes = [
+        return [
             Node(
                 node["NodeID"],
                 f"{node['NodeManagerHostname']}/{node['NodeID'][:6]}",
@@ -203,72 +120,119 @@ class RayCluster:
             )
             for node in alive
         ]
-        return self._last_nodes
 
-    def start_actor(self, node: Node) -> tuple[Any, Any]:
-        """Begin to start an actor on a node; the ticket is for its greeting."""
-        here = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        actor = self._actor_class.options(scheduling_strategy=here).remote(*self._arguments)
-        self._node_of[actor] = node.id
-        return actor, actor.greet.remote()
+    def start_actor(self, node: Node) -> tuple[Handle, Ticket]:
+        """Begin to start an actor on a node; the ticket is for its handshake."""
+        handle, greeting = Handle(node.id), Ticket(is_greeting=True)
+        self._control.later(self._start, handle, greeting)
+        return handle, greeting
 
-    def stop_actor(self, actor: Any) -> None:
+    def _start(self, handle: Handle, greeting: Ticket) -> None:
+        try:
+            here = NodeAffinitySchedulingStrategy(handle.node, soft=False)
+            handle.actor = self._actor_class.options(scheduling_strategy=here).remote(*self._arguments)
+            greeting.comes = handle.actor.greet.remote(tuple(self._expected.versions))
+        except errors.RayError as error:
+            greeting.error = error
+
+    def stop_actor(self, handle: Handle) -> None:
         """Kill an actor. A frozen one is killed by its raylet, which waits some seconds for it first."""
-        self._node_of.pop(actor, None)
-        ray.kill(actor, no_restart=True)
+        self._control.later(_kill, handle)
 
-    def share(self, value: Any) -> Any:
+    def kill_later(self, actor: Any) -> None:
+        """Kill an actor of Ray that is not one of the pool's."""
+        self._control.later(_kill, Handle("", actor))
+
+    def share(self, value: Any) -> _Shared:
         """Put a value into the object store."""
-        return ray.put(value)
+        shared = _Shared()
+        self.objects.later(_put, shared, value)
+        return shared
 
-    def submit(self, actor: Any, method: str, shared: Any, key: Key) -> Any:
-        """Begin method(shared, *key) on an actor."""
-        results = getattr(actor, method).remote(shared, *key)
-        return _Ticket(OnNode(results[0], self._node_of[actor]), results[1]) if isinstance(results, list) else results
+    def submit(self, handle: Handle, task: Any, shared: _Shared, key: Key) -> Ticket:
+        """Begin a task's `run` for one key on an actor."""
+        ticket = Ticket()
+        self.objects.later(_submit, ticket, handle, task, shared, key)
+        return ticket
 
-    def wait(self, tickets: Iterable[Any], timeout_s: float) -> list[Any]:
-        """The tickets that are ready: as soon as one is, all that are."""
-        awaited = {ticket.comes if isinstance(ticket, _Ticket) else ticket: ticket for ticket in tickets}
-        if not awaited:
-            time.sleep(timeout_s)  # nothing runs that could be awaited: the next look at the nodes is what is due
+    def wait(self, tickets: Iterable[Ticket], timeout_s: float) -> list[Ticket]:
+        """The tickets that are ready: as soon as one is, all that are. None while Ray does not answer."""
+        wanted = list(tickets)
+        if self._waiting is None:
+            self._waiting = self.objects.later(_wait, wanted, timeout_s)
+        try:
+            ready = self.objects.answer(self._waiting, timeout_s + _LOOK_S)
+        except NoAnswer:
             return []
-        ready, rest = ray.wait(list(awaited), num_returns=1, timeout=timeout_s)
-        if ready and rest:
-            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        return [awaited[reference] for reference in ready]
+        self._waiting = None
+        return [ticket for ticket in ready if ticket in wanted]
 
-    def result(self, ticket: Any) -> Any:
-        """The value of a ticket, or the values; what Ray raises is sorted as `fetched` does."""
-        return (ticket.stays, fetched(ticket.comes)) if isinstance(ticket, _Ticket) else fetched(ticket)
+    def result(self, ticket: Ticket) -> Any:
+        """The value of a ticket that is ready; what Ray raises is sorted as `fetch` does."""
+        if ticket.error is not None:
+            raise ActorLost(kind(ticket.error))
+        if ticket.is_greeting:
+            return self._handshake(ticket.comes)
+        value = self.get(ticket.comes)
+        return value if ticket.stays is None else (ticket.stays, value)
+
+    def get(self, reference: Any) -> Any:
+        """A value that is ready. Raises as `fetch` does, and NoAnswer."""
+        try:
+            return self.objects.call(fetch, reference, limit_s=_RESULT_S)
+        except NoAnswer as silence:
+            raise ResultLost(str(silence)) from None
+
+    def _handshake(self, reference: Any) -> _Handshake:
+        try:
+            info: ProcessInfo = self.get(reference)
+        except Lost as loss:
+            cause = raised_while_starting(loss.__cause__)
+            raise StartFailed(cause) if cause else loss from None
+        except Exception as error:
+            raise StartFailed(in_one_line(error)) from None
+        return _Handshake(info.mismatch(self._expected))
 
 
-def fetched(reference: Any) -> Any:
-    """A value that is ready; what Ray raises is sorted into what the infrastructure lost and what our code did."""
-    gone = (errors.ObjectLostError, errors.ObjectFetchTimedOutError, errors.OwnerDiedError)
+# ---- made beside: these may hang --------------------------------------------------------------------------------
+
+
+def _kill(handle: Handle) -> None:
+    if handle.actor is not None:
+        ray.kill(handle.actor, no_restart=True)
+
+
+def _put(shared: _Shared, value: Any) -> None:
+    shared.reference = ray.put(value)
+
+
+def _submit(ticket: Ticket, handle: Handle, task: Any, shared: _Shared, key: Key) -> None:
     try:
-        return ray.get(reference, timeout=_GET_TIMEOUT_S)
-    except errors.RayTaskError as error:
-        if isinstance(error.cause, gone):
-            raise SharedLost(_kind(error.cause)) from None
-        if isinstance(error.cause, errors.RayError):
-            raise ResultLost(_kind(error.cause)) from None
-        raise error.cause from error
-    except (
-        errors.RayActorError,
-        errors.WorkerCrashedError,
-        errors.NodeDiedError,
-        errors.OutOfMemoryError,
-    ) as error:
-        raise ActorLost(_kind(error)) from None
-    except (
-        errors.RuntimeEnvSetupError,
-        errors.ActorUnschedulableError,
-        errors.ActorPlacementGroupRemoved,
-    ) as error:
-        raise ActorLost(_kind(error)) from None
-    except (*gone, errors.GetTimeoutError, errors.RaySystemError) as error:
-        raise ResultLost(_kind(error)) from None
+        if isinstance(task, Stays):
+            result, ticket.comes = handle.actor.run_and_keep.remote(shared.reference, task.task, key)
+            ticket.stays = OnNode(result, handle.node)
+        else:
+            ticket.comes = handle.actor.run.remote(shared.reference, task, key)
+    except errors.RayError as error:
+        ticket.error = error
 
 
-def _kind(error: BaseException) -> str:
-    return type(error).__name__
+def _wait(tickets: list[Ticket], timeout_s: float) -> list[Ticket]:
+    """Those that are ready, or cannot become so. One whose actor Ray has not been told of yet is looked at again."""
+    end = time.monotonic() + timeout_s
+    while True:
+        if failed := [ticket for ticket in tickets if ticket.error is not None]:
+            return failed
+        awaited = {ticket.comes: ticket for ticket in tickets if ticket.comes is not None}
+        left_s = max(0.0, end - time.monotonic())
+        slice_s = left_s if len(awaited) == len(tickets) > 0 else min(left_s, _POLL_S)
+        if awaited:
+            ready, rest = ray.wait(list(awaited), num_returns=1, timeout=slice_s)
+            if ready and rest:
+                ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+            if ready:
+                return [awaited[reference] for reference in ready]
+        else:
+            time.sleep(slice_s)  # nothing runs that could be awaited
+        if time.monotonic() >= end:
+            return []

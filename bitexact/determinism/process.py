@@ -1,8 +1,35 @@
-"""Checks that this process computes floats as the promise of equal bits needs it."""
+"""What a process must be like to compute the same bits as another, and the handshake in which it says what it is."""
 
+import os
 import platform
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
+
+from bitexact.determinism import versions
+
+
+@dataclass(frozen=True)
+class ProcessInfo:
+    """Who a process is, and what would make its bits differ from another's."""
+
+    host: str
+    process: int
+    versions: dict[str, str]
+    keeps_denormals: bool
+
+    def mismatch(self, expected: "ProcessInfo") -> str:
+        """Why this process would compute other bits than one that is as expected; empty if it would not."""
+        if not self.keeps_denormals:
+            return "its processes flush denormal numbers to zero"
+        return versions.differences(self.versions, expected.versions)
+
+
+def describe(packages: Iterable[str] | None = None) -> ProcessInfo:
+    """This process, with the versions of some packages, by default of those pinned. Raises PackageNotFoundError."""
+    return ProcessInfo(socket.gethostname(), os.getpid(), versions.installed(packages), keep_denormals())
 
 
 def keep_denormals() -> bool:

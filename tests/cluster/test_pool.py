@@ -18,15 +18,28 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
-from simulated_cluster import DIES, NEVER, Script, SimulatedCluster, Stopped, Ticket
+from simulated_cluster import DIES, NEVER, RAISES, Script, SimulatedCluster, Stopped, Ticket
 
 from bitexact.cli.exits import BadInput, ClusterLost
-from bitexact.cluster import pool as pool_module
-from bitexact.cluster.pool import Key, Pool, PoolSettings, ResultLost
+from bitexact.cluster.actors import LONGEST_RESTART_DELAY_S, RESTART_DELAY_S, Actors
+from bitexact.cluster.deadlines import MOST_DOUBLINGS, RECENT_ITEMS, Attention, Deadlines
+from bitexact.cluster.interface import Duplicate, PoolSettings, ResultLost
+from bitexact.cluster.pool import Pool
+from bitexact.cluster.work_queue import Item
 from bitexact.determinism.digests import digest
 from bitexact.determinism.tree_sum import TreeSum
 
 # ---- the work --------------------------------------------------------------------------------------------------
+
+
+class Key(NamedTuple):
+    """Names an item."""
+
+    batch: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.batch}.{self.index}"
 
 
 class Value(NamedTuple):
@@ -34,12 +47,17 @@ class Value(NamedTuple):
 
     shared: Any
     key: Key
-    name: str  # of the gradient
 
 
-def compute(method: str, shared: Any, key: Key) -> Value:
-    assert method == "gradient"
-    return Value(shared, key, digest(gradient(shared, key[-1])))
+class Record(NamedTuple):
+    """What comes with it."""
+
+    digest: str
+
+
+def compute(task: Any, shared: Any, key: Key) -> tuple[Value, Record]:
+    assert task == "gradient"
+    return Value(shared, key), Record(digest(gradient(shared, key.index)))
 
 
 @cache
@@ -75,7 +93,7 @@ class Scenario:
         return self.settings.actors or self.settings.at_most
 
     def keys(self, batch: int) -> list[Key]:
-        return [(0 if self.same_keys else batch, index) for index in range(self.batches[batch])]
+        return [Key(0 if self.same_keys else batch, index) for index in range(self.batches[batch])]
 
 
 def start(scenario: Scenario, pool_class: type[Pool] = Pool) -> tuple[SimulatedCluster, Pool]:
@@ -87,19 +105,31 @@ def play(scenario: Scenario, pool_class: type[Pool] = Pool) -> None:
     """Run a scenario to its end, which must be as the script allows, and check all that can be known of it."""
     cluster, pool = start(scenario, pool_class)
     counts: Counter[str] = Counter()
+    most = scenario.settings.most_executions
     try:
         pool.wait_until_ready()
         for batch in range(len(scenario.batches)):
             play_batch(scenario, batch, cluster, pool)
             check_what_is_kept(scenario, batch, cluster, pool)
             counts += pool.take_counts()
-    except ClusterLost:
+    except ClusterLost as end:
+        if "was begun" in str(end):
+            begun = max(Counter(ticket.item for ticket in cluster.submitted).values())
+            assert begun == most, f"given up after {begun} executions"
+            return
+        if "has not answered" in str(end):
+            silent_s = cluster.counted_time - cluster.heard_at
+            assert silent_s > scenario.settings.cluster_timeout_s - 1.0, f"lost after only {silent_s} s of silence"
+            return
         without_actor_s = cluster.pool_time - cluster.ready_at
         assert without_actor_s > scenario.settings.cluster_timeout_s - 1.0, f"lost after only {without_actor_s} s"
     except BadInput:
         assert not cluster.taken, "work has been done: the nodes that did it may come back"
-        assert not cluster.usable(cluster.told), "refused, although there is a node that may be used"
-    check_duplicates(cluster)
+        usable = [node for node in cluster.usable(cluster.told) if node.id not in cluster.raised]
+        assert not usable, "refused, although there is a node that may be used"
+    executed = Counter(ticket.item for ticket in cluster.submitted)
+    assert max(executed.values(), default=0) <= most, "an item is begun without limit"
+    check_duplicates(cluster, pool)
     check_counts(cluster, counts + pool.take_counts())
 
 
@@ -112,24 +142,25 @@ def play_batch(scenario: Scenario, batch: int, cluster: SimulatedCluster, pool: 
         arrived.append(key)
         cluster.caller_works(scenario.caller_s[len(cluster.taken) % len(scenario.caller_s)])
     assert sorted(arrived) == keys, f"of {keys} came {arrived}"
-    order = [key[-1] for key in arrived]
+    order = [key.index for key in arrived]
     assert sum_of(batch, order) == sum_of(batch, sorted(order)), f"another sum in order {order}"
 
 
 def check_what_is_kept(scenario: Scenario, batch: int, cluster: SimulatedCluster, pool: Pool) -> None:
     """Between batches the pool remembers its actors, what they are still at, and nothing that grows."""
     executing = {actor.ticket for actor in cluster.kept if actor.greeted and actor.busy}
-    assert {actor.handle for actor in pool._actors} == set(cluster.kept), "actors are forgotten, or kept in vain"
+    assert {actor.handle for actor in pool._actors.all} == set(cluster.kept), "actors are forgotten, or kept in vain"
     assert set(pool._executions) == executing, "executions are forgotten, or kept in vain"
     assert not pool._missing, "items are kept in vain"
     assert not pool._waiting, "items are kept in vain"
     may_come_late = {execution.item for execution in pool._executions.values()}
-    assert set(pool._fingerprints) <= may_come_late, "fingerprints are kept in vain"
+    assert set(pool._digests) <= may_come_late, "digests are kept in vain"
     assert len(pool._lost_on) <= scenario.batches[batch], "losses are kept in vain"
-    assert len(pool._kills) <= scenario.batches[batch] + scenario.most_actors, "kills are kept in vain"
-    assert len(pool._recent_s) <= pool_module.RECENT_ITEMS
+    assert len(pool._deadlines.kills) <= scenario.batches[batch] + scenario.most_actors, "kills are kept in vain"
+    assert len(pool._deadlines.recent_s) <= RECENT_ITEMS
     nodes = {node.id for node in cluster.told}
-    assert set(pool._start_after) | pool._refused | set(pool._nodes) <= nodes, "nodes are kept in vain"
+    actors = pool._actors
+    assert set(actors.start_after) | actors.refused | set(actors.nodes) <= nodes, "nodes are kept in vain"
 
 
 def check_counts(cluster: SimulatedCluster, counts: Counter[str]) -> None:
@@ -137,7 +168,7 @@ def check_counts(cluster: SimulatedCluster, counts: Counter[str]) -> None:
     listener = cluster.listener
     begun = Counter(ticket.item for ticket in cluster.submitted)
     expected = {
-        "actors_lost": len(listener.told("actor ", " is lost: ")),
+        "actors_lost": len(listener.told("actor ", " is lost: ")) + len(listener.told("could not start")),
         "actors_killed": len(listener.told("actor ", " is killed: ")),
         "nodes_joined": len(listener.told("node ", " joined with ")),
         "nodes_lost": len(listener.told("node ", " is gone")) - len(listener.told("its node is gone")),
@@ -158,16 +189,16 @@ def nodes_of_items(cluster: SimulatedCluster) -> dict[Any, set[str]]:
     return nodes
 
 
-def check_duplicates(cluster: SimulatedCluster) -> None:
+def check_duplicates(cluster: SimulatedCluster, pool: Pool) -> None:
     """Each result after an item's first was compared with the first."""
     first: dict[Any, str] = {}
     expected = []
     for ticket in cluster.taken:
-        fingerprint = cluster.listener.fingerprint(ticket.outcome)
+        name = ticket.outcome[1].digest
         if ticket.item in first:
-            expected.append((ticket.key, first[ticket.item], fingerprint))
-        first.setdefault(ticket.item, fingerprint)
-    assert cluster.listener.duplicates == expected, "a second result was not compared with the first"
+            expected.append(Duplicate(ticket.key, first[ticket.item], name))
+        first.setdefault(ticket.item, name)
+    assert pool.take_duplicates() == expected, "a second result was not compared with the first"
 
 
 # ---- whatever happens ------------------------------------------------------------------------------------------
@@ -186,6 +217,7 @@ FAULTS = (
     "join",
     "spoil",
     "stand_still",
+    "silence",
 )
 some_faults = st.tuples(
     st.sampled_from([0.0, 0.6, 1.1, 1.7, 2.5, 3.3, 4.0, 5.2, 6.0, 8.0, 11.0, 13.0, 19.0, 25.0, 60.0]),
@@ -195,7 +227,7 @@ some_faults = st.tuples(
 scripts = st.builds(
     Script,
     nodes=st.lists(st.sampled_from([2, 1, 3, 0]), min_size=1, max_size=4).map(tuple),
-    starts=st.lists(st.sampled_from([1.0, 0.0, 4.0, DIES, NEVER]), max_size=5).map(tuple),
+    starts=st.lists(st.sampled_from([1.0, 0.0, 4.0, DIES, RAISES, NEVER]), max_size=5).map(tuple),
     durations=st.lists(st.sampled_from([1.0, 0.0, 0.3, 3.0, 3.0, 9.0, 15.0, 50.0, NEVER]), max_size=12).map(tuple),
     places=st.lists(st.integers(0, 5), max_size=5).map(tuple),
     faults=st.lists(some_faults, max_size=14).map(tuple),
@@ -206,6 +238,7 @@ some_settings = st.builds(
     at_most=st.integers(1, 6),
     item_timeout_s=st.sampled_from([None, 2.0, 10.0]),
     cluster_timeout_s=st.sampled_from([20.0, 120.0]),
+    most_executions=st.sampled_from([20, 20, 3]),
 )
 scenarios = st.builds(
     Scenario,
@@ -232,44 +265,65 @@ class CountsLateResults(Pool):
 
 
 class LosesTheDeadsItems(Pool):
-    def _again(self, execution: Any) -> bool:
+    def _again(self, execution: Any, reason: str) -> bool:
         self._missing.discard(execution.item)
         return False
 
 
 class WaitsForTheDead(Pool):
-    def _again(self, execution: Any) -> bool:
+    def _again(self, execution: Any, reason: str) -> bool:
         return False
 
 
 class HandsOutTheFirstValue(Pool):
-    def run(self, method: str, shared: Any, keys: Any) -> Any:
+    def run(self, task: Any, shared: Any, keys: Any) -> Any:
         self._first = getattr(self, "_first", shared)
-        yield from super().run(method, self._first, keys)
+        yield from super().run(task, self._first, keys)
 
 
 class TakesLateResultsForThisBatch(Pool):
-    def run(self, method: str, shared: Any, keys: Any) -> Any:
+    def run(self, task: Any, shared: Any, keys: Any) -> Any:
         self._batch = 0
-        yield from super().run(method, shared, keys)
+        yield from super().run(task, shared, keys)
 
 
 class DropsWithoutComparing(Pool):
     def _count(self, execution: Any, value: Any) -> list[Any]:
         if execution.item in self._missing:
             return super()._count(execution, value)
-        self._fingerprints.pop(execution.item, None)
+        self._digests.pop(execution.item, None)
         return []
 
 
-class KeepsFingerprints(Pool):
-    class Fingerprints(dict):
+class KeepsDigests(Pool):
+    class Digests(dict):
         def __delitem__(self, item: Any) -> None:
             pass
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._fingerprints = self.Fingerprints()
+        self._digests = self.Digests()
+
+
+class BeginsWithoutLimit(Pool):
+    def _expect_an_end_of(self, item: Any) -> None:
+        pass
+
+
+class WithActors(Pool):
+    """A pool whose actors are kept by another class."""
+
+    actors_class: type[Actors]
+
+    def __init__(self, cluster: Any, pool_settings: PoolSettings, listener: Any) -> None:
+        super().__init__(cluster, pool_settings, listener)
+        self._actors.__class__ = self.actors_class
+
+
+class TakesSilenceForLoss(WithActors):
+    class actors_class(Actors):  # noqa: N801
+        def _expect_an_answer(self) -> None:
+            raise ClusterLost("the cluster's head has not answered")
 
 
 class RacesWithoutLimit(Pool):
@@ -278,27 +332,36 @@ class RacesWithoutLimit(Pool):
 
 
 class ToleratesTheFrozen(Pool):
-    def deadline_s(self) -> float:
-        return math.inf
+    class Deadlines(Deadlines):
+        def of(self, item: Any) -> float:
+            return math.inf
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._deadlines.__class__ = self.Deadlines
 
 
 class HasNoPatienceWithItself(Pool):
-    def _forgive_absence(self) -> None:
-        pass
+    class Attention(Attention):
+        def absent_s(self, now: float) -> float:
+            return 0.0
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._attention.__class__ = self.Attention
 
 
-class LeavesTheLostRunning(Pool):
-    def _forget(self, actor: Any) -> str:
-        self._cluster.stop_actor = lambda _: None
-        try:
-            return super()._forget(actor)
-        finally:
-            del self._cluster.stop_actor
+class LeavesTheLostRunning(WithActors):
+    class actors_class(Actors):  # noqa: N801
+        def forget(self, actor: Any, reason: str) -> str:
+            self.all.remove(actor)
+            return self._release(actor, reason)
 
 
-class OverfillsNodes(Pool):
-    def _roomiest_node(self, now: float) -> Any:
-        return super()._roomiest_node(now) or next(iter(self._nodes.values()), None)
+class OverfillsNodes(WithActors):
+    class actors_class(Actors):  # noqa: N801
+        def roomiest_node(self, now: float) -> Any:
+            return super().roomiest_node(now) or next(iter(self.nodes.values()), None)
 
 
 class OverloadsActors(Pool):
@@ -308,9 +371,10 @@ class OverloadsActors(Pool):
         self._executions |= executions
 
 
-class DoesNotRestart(Pool):
-    def _wanted_actors(self) -> int:
-        return 0 if self._started else super()._wanted_actors()
+class DoesNotRestart(WithActors):
+    class actors_class(Actors):  # noqa: N801
+        def wanted(self) -> int:
+            return 0 if self.started else super().wanted()
 
 
 class GivesUpEarly(Pool):
@@ -320,7 +384,7 @@ class GivesUpEarly(Pool):
 
 class CountsRacesTwice(Pool):
     def _race(self, execution: Any, age_s: float) -> None:
-        self.counts["raced"] += 1
+        self._counts["raced"] += 1
         super()._race(execution, age_s)
 
 
@@ -331,7 +395,9 @@ PLANTED = {
     HandsOutTheFirstValue: "is not of batch",
     TakesLateResultsForThisBatch: "is not of batch",
     DropsWithoutComparing: "was not compared",
-    KeepsFingerprints: "fingerprints are kept in vain",
+    KeepsDigests: "digests are kept in vain",
+    BeginsWithoutLimit: "begun without limit",
+    TakesSilenceForLoss: "lost after only",
     RacesWithoutLimit: "more than twice at once",
     ToleratesTheFrozen: "does not end",
     HasNoPatienceWithItself: "lost after only",
@@ -373,7 +439,7 @@ def pool_on(script: Script, **pool_settings: Any) -> tuple[SimulatedCluster, Poo
 
 
 def keys(count: int, batch: int = 0) -> list[Key]:
-    return [(batch, index) for index in range(count)]
+    return [Key(batch, index) for index in range(count)]
 
 
 def run(pool: Pool, count: int, batch: int = 0) -> list[Key]:
@@ -410,6 +476,34 @@ def test_an_actor_that_is_done_gets_more_work_before_the_caller_sees_the_result(
 
 
 # ---- actors that die -------------------------------------------------------------------------------------------
+
+
+def test_an_item_that_always_kills_its_actor_ends_the_run_with_what_was_seen():
+    cluster, pool = pool_on(Script(nodes=(1, 1)), most_executions=4)
+    submit = cluster.submit
+
+    def deadly(actor: Any, task: Any, shared: Any, key: Key) -> Ticket:
+        ticket = submit(actor, task, shared, key)
+        if key.index == 2:
+            cluster.at(cluster.now() + 0.5, cluster._die, actor)
+        return ticket
+
+    cluster.submit = deadly
+    with pytest.raises(ClusterLost, match=r"rollout 0.2 was begun 4 times and gave no result: . times it died on n"):
+        run(pool, 5)
+    assert len(executions_of(cluster, Key(0, 2))) == 4
+    assert pool.take_most_executions() == 4
+    assert pool.take_most_executions() == 0
+
+
+@pytest.mark.parametrize("fault", ["lose_result", "lose_shared"])
+def test_lost_results_and_lost_weights_count_as_executions(fault):
+    cluster, pool = pool_on(Script(nodes=(1,)), most_executions=3)
+    for second in range(99):
+        cluster.at(1.5 + second, getattr(cluster, fault), 0)
+        cluster.at(1.05 + 0.1 * second, getattr(cluster, fault), 0)
+    with pytest.raises(ClusterLost, match=r"rollout 0.0 was begun 3 times and gave no result: 3 times .* lost"):
+        run(pool, 1)
 
 
 def test_what_a_dead_actor_was_doing_runs_again_and_one_line_says_so():
@@ -450,10 +544,41 @@ def test_an_actor_that_died_idle_is_noticed_when_it_is_to_work():
 def test_a_node_on_which_an_actor_could_not_start_gets_the_next_one_later():
     cluster, pool = pool_on(Script(nodes=(1,), starts=(DIES, DIES)))
     run(pool, 1)
-    waited_s = [later.begun - earlier.begun - 0.5 for earlier, later in itertools.pairwise(cluster.greetings)]
-    assert len(waited_s) == 2
-    assert all(pool_module.RESTART_DELAY_S <= seconds <= pool_module.RESTART_DELAY_S + 0.5 for seconds in waited_s)
+    assert waits_between_starts(cluster) == [RESTART_DELAY_S, 2 * RESTART_DELAY_S]
     assert pool.take_counts() == Counter(actors_lost=2)
+
+
+def waits_between_starts(cluster: SimulatedCluster) -> list[float]:
+    """Seconds from each start that failed to the next, to the pool's half second."""
+    return [later.begun - earlier.begun - 0.5 for earlier, later in itertools.pairwise(cluster.greetings)]
+
+
+@pytest.mark.parametrize("fails", [DIES, RAISES])
+def test_a_node_that_fails_again_and_again_is_tried_less_and_less_often(fails):
+    cluster, pool = pool_on(Script(nodes=(1, 1), starts=(1.0,) + (fails,) * 99), item_timeout_s=None)
+    cluster.takes_s = lambda ticket: 50.0
+    run(pool, 10)
+    waits_s = [0.0, *waits_between_starts(cluster)[1:]]
+    assert all(later >= earlier for earlier, later in itertools.pairwise(waits_s))
+    assert waits_s[-1] == LONGEST_RESTART_DELAY_S
+    assert len(cluster.actors) < 15
+
+
+def test_what_an_actor_raises_while_it_starts_is_its_nodes_refusal_with_the_cause():
+    cluster, pool = pool_on(Script(nodes=(1, 1), starts=(RAISES,)))
+    run(pool, 9)
+    assert cluster.listener.events == [
+        "node n1 is refused: actor 0 on n1 could not start (OSError: no room); it is tried again in 2 s"
+    ]
+    assert pool.describe() == "1 actor on n0 (1 CPU), 1 actor on n1 (1 CPU)"
+    assert pool.take_counts() == Counter(actors_lost=1)
+
+
+def test_when_actors_raise_on_all_nodes_before_anything_was_computed_that_is_bad_input():
+    cluster, pool = pool_on(Script(nodes=(2, 1), starts=(RAISES,) * 9))
+    with pytest.raises(BadInput, match=r"no node can be used: on n. an actor could not start: OSError: no room\."):
+        pool.wait_until_ready()
+    assert cluster.now() == 0.5
 
 
 def test_an_actor_that_is_never_ready_is_killed_and_replaced():
@@ -519,31 +644,32 @@ def test_a_late_answer_is_compared_and_dropped():
     cluster, pool = pool_on(Script(durations=(15.0,)))
     run(pool, 10)
     run(pool, 10, batch=1)
-    value = repr(compute("gradient", 0, (0, 0)))
-    assert cluster.listener.duplicates == [((0, 0), value, value)]
+    name = compute("gradient", 0, Key(0, 0))[1].digest
+    assert pool.take_duplicates() == [Duplicate(Key(0, 0), name, name)]
+    assert not pool.take_duplicates()
     assert cluster.listener.told("rollout 0.0 came a second time from actor 0 on n0: compared and dropped")
     assert pool.take_counts()["late_duplicates"] == 1
 
 
 def test_a_late_answer_that_differs_is_told_apart():
     cluster, pool = pool_on(Script(durations=(15.0,)))
-    cluster._work = lambda method, shared, key: (key, cluster.now() > 15.0)
+    cluster._work = lambda task, shared, key: (key, Record(f"{key} {cluster.now() > 15.0}"))
     list(pool.run("gradient", 0, keys(20)))
-    assert cluster.listener.duplicates == [((0, 0), "((0, 0), False)", "((0, 0), True)")]
+    assert pool.take_duplicates() == [Duplicate(Key(0, 0), "0.0 False", "0.0 True")]
 
 
 def test_a_late_answer_is_not_taken_for_the_same_item_of_a_later_batch():
-    cluster, pool = pool_on(Script(durations=(15.0,)))
-    assert [value.shared for _, value in pool.run("gradient", "old", keys(1))] == ["old"]
-    assert [value.shared for _, value in pool.run("gradient", "new", keys(20))] == ["new"] * 20
-    assert len(cluster.listener.duplicates) == 1
+    _, pool = pool_on(Script(durations=(15.0,)))
+    assert [value.shared for _, (value, _) in pool.run("gradient", "old", keys(1))] == ["old"]
+    assert [value.shared for _, (value, _) in pool.run("gradient", "new", keys(20))] == ["new"] * 20
+    assert len(pool.take_duplicates()) == 1
 
 
 def test_a_batch_given_up_leaves_nothing_to_the_next():
     cluster, pool = pool_on(Script(durations=(1.0, 2.0)))
     for _ in pool.run("gradient", "old", keys(10)):
         break
-    assert [value.shared for _, value in pool.run("gradient", "new", keys(4))] == ["new"] * 4
+    assert [value.shared for _, (value, _) in pool.run("gradient", "new", keys(4))] == ["new"] * 4
     assert not cluster.listener.events
 
 
@@ -557,7 +683,7 @@ def test_a_race_whose_second_execution_dies_is_begun_again():
 
 def test_an_item_is_never_computed_by_three_although_deadlines_grow():
     cluster, pool = pool_on(Script(nodes=(4,), durations=(50.0, 9.0, 1.0, 1.0)), item_timeout_s=None)
-    pool._recent_s.append(1.0)
+    pool._deadlines.recent_s.append(1.0)
     cluster.takes_s = lambda ticket: 60.0 if ticket.key == (0, 0) else 9.5
     run(pool, 8)  # `submit` asserts it
     assert len(executions_of(cluster, (0, 0))) >= 2
@@ -591,42 +717,50 @@ def test_the_callers_time_is_not_held_against_the_actors():
 
 def test_the_first_deadline_is_long():
     _, pool = pool_on(Script(), item_timeout_s=None)
-    assert pool.deadline_s() == 120.0
+    assert pool._deadlines.usual_s() == 120.0
 
 
 def test_the_deadline_is_four_times_the_longest_of_recent_items():
     _, pool = pool_on(Script(nodes=(1,), durations=(3.0, 7.0, 5.0)), item_timeout_s=None)
     run(pool, 3)
-    assert pool.deadline_s() == pytest.approx(28.0)
+    assert pool._deadlines.usual_s() == pytest.approx(28.0)
 
 
 def test_the_deadline_is_not_below_ten_seconds():
     _, pool = pool_on(Script(), item_timeout_s=None)
     run(pool, 4)
-    assert pool.deadline_s() == 10.0
+    assert pool._deadlines.usual_s() == 10.0
 
 
 def test_what_long_past_items_took_is_forgotten():
     _, pool = pool_on(Script(durations=(7.0,)), item_timeout_s=None)
-    run(pool, pool_module.RECENT_ITEMS)
-    assert pool.deadline_s() == pytest.approx(28.0)
-    run(pool, pool_module.RECENT_ITEMS, batch=1)
-    assert pool.deadline_s() == 10.0
+    run(pool, RECENT_ITEMS)
+    assert pool._deadlines.usual_s() == pytest.approx(28.0)
+    run(pool, RECENT_ITEMS, batch=1)
+    assert pool._deadlines.usual_s() == 10.0
 
 
 def test_a_deadline_that_is_set_stands():
     _, pool = pool_on(Script(durations=(7.0,)), item_timeout_s=2.5)
-    assert pool.deadline_s() == 2.5
+    assert pool._deadlines.usual_s() == 2.5
     run(pool, 4)
-    assert pool.deadline_s() == 2.5
+    assert pool._deadlines.usual_s() == 2.5
 
 
 def test_late_answers_and_pauses_do_not_lengthen_the_deadline():
     faults = ((3.5, "freeze", 0), (19.5, "thaw", 0), (21.5, "stand_still", 5))
-    cluster, pool = pool_on(Script(faults=faults), item_timeout_s=None)
+    _, pool = pool_on(Script(faults=faults), item_timeout_s=None)
     run(pool, 50)
-    assert len(cluster.listener.duplicates) == 1
-    assert pool.deadline_s() == 10.0
+    assert len(pool.take_duplicates()) == 1
+    assert pool._deadlines.usual_s() == 10.0
+
+
+def test_a_deadline_does_not_double_without_end():
+    deadlines = Deadlines(10.0)
+    item = Item(0, "gradient", Key(0, 0))
+    for _ in range(99):
+        deadlines.killed(item)
+    assert deadlines.of(item) == 10.0 * 2**MOST_DOUBLINGS
 
 
 # ---- what else gets lost ---------------------------------------------------------------------------------------
@@ -666,7 +800,7 @@ def test_what_is_shared_again_is_the_value_of_the_batch():
 def test_an_error_of_the_work_itself_ends_the_run_and_is_not_tried_again():
     cluster, pool = pool_on(Script())
 
-    def fail(method: str, shared: Any, key: Key) -> None:
+    def fail(task: Any, shared: Any, key: Key) -> None:
         raise ZeroDivisionError("a bug")
 
     cluster._work = fail
@@ -764,6 +898,35 @@ def test_it_is_ready_with_the_first_actor():
     assert pool.describe() == "3 actors on n0 (3 CPUs)"
 
 
+# ---- a head that does not answer -------------------------------------------------------------------------------
+
+
+def test_with_a_silent_head_training_goes_on_and_the_silence_has_a_limit():
+    cluster, pool = pool_on(Script(nodes=(2,), faults=((3.2, "silence", 99),)))
+    arrived = []
+    with pytest.raises(ClusterLost, match=r"the cluster's head has not answered for 20 s: the cluster is lost\."):
+        arrived += [key for key, _ in pool.run("gradient", 0, keys(99))]
+    assert 23.0 <= cluster.now() <= 25.0
+    assert len(cluster.taken) > 38, "actors that are there work on"
+    assert cluster.listener.events == ["the head does not answer: the nodes known last stand, for up to 20 s"]
+
+
+def test_a_head_that_answers_again_in_time_is_no_loss():
+    cluster, pool = pool_on(Script(nodes=(1, 1), faults=((3.2, "silence", 15), (5.0, "kill", 0))))
+    run(pool, 50)
+    assert len(cluster.actors) == 3
+    assert [line for line in cluster.listener.events if "head" in line] == [
+        "the head does not answer: the nodes known last stand, for up to 20 s",
+        "the head answers again, after 16 s",
+    ]
+
+
+def test_a_head_that_is_slow_once_is_not_worth_a_word():
+    cluster, pool = pool_on(Script(nodes=(2,), faults=((3.2, "silence", 3),)))
+    run(pool, 20)
+    assert not cluster.listener.events
+
+
 # ---- nodes that are refused ------------------------------------------------------------------------------------
 
 
@@ -805,9 +968,9 @@ def test_a_refused_node_that_left_is_forgotten():
     faults = ((0.0, "spoil", 1), (2.5, "leave", 2))
     cluster, pool = pool_on(Script(nodes=(1, 1), faults=faults))
     run(pool, 2)
-    assert pool._refused == {"n1"}
+    assert pool._actors.refused == {"n1"}
     run(pool, 2, batch=1)
-    assert not pool._refused
+    assert not pool._actors.refused
     assert not cluster.listener.told("is gone")
 
 

@@ -15,10 +15,10 @@ BEGINS_AT = 3
 def count_a_rollout_twice(pool):
     run = pool.Pool.run
 
-    def counting_twice(self, method, shared, keys):
-        for number, (key, value) in enumerate(run(self, method, shared, keys)):
+    def counting_twice(self, task, shared, keys):
+        for number, (key, value) in enumerate(run(self, task, shared, keys)):
             yield key, value
-            if number == 0 and key[0] >= BEGINS_AT:
+            if number == 0 and key.update >= BEGINS_AT:
                 yield key, value
 
     pool.Pool.run = counting_twice
@@ -28,10 +28,10 @@ def play_with_stale_weights(pool):
     run = pool.Pool.run
     first = {}
 
-    def with_stale_weights(self, method, shared, keys):
+    def with_stale_weights(self, task, shared, keys):
         keys = list(keys)
         first.setdefault("weights", shared)
-        yield from run(self, method, first["weights"] if keys[0][0] >= BEGINS_AT else shared, keys)
+        yield from run(self, task, first["weights"] if keys[0].update >= BEGINS_AT else shared, keys)
 
     pool.Pool.run = with_stale_weights
 

@@ -16,7 +16,7 @@ from commands import ROOT, assert_one_sentence, closed_port, contents, finished,
 import driver
 from bitexact.cli import exits
 from bitexact.cli.exits import BadInput
-from bitexact.cluster import ray_cluster
+from bitexact.cluster import ray_session
 from bitexact.determinism import versions
 from bitexact.storage import config
 from bitexact.storage.run_directory import open_for_writing
@@ -469,7 +469,7 @@ def test_the_recorded_address_is_tried_too(tmp_path, ends):
 
 
 def test_a_port_that_never_answers_is_given_up(run_dir, ends, monkeypatch):
-    monkeypatch.setattr(ray_cluster, "_STATUS_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(ray_session, "_STATUS_TIMEOUT_S", 2.0)
     untouched = contents(run_dir)
     with silent_port() as port:
         end = ends(f"--run-dir={run_dir}", "--overwrite", f"--address=127.0.0.1:{port}")
@@ -493,4 +493,4 @@ def test_what_ray_says_about_a_cluster_is_handed_on(tmp_path, monkeypatch):
     ray_status.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(ray_status))
     with pytest.raises(BadInput, match=r"^no Ray cluster can be joined at auto \(the token is another\)"):
-        ray_cluster.expect_an_answer("auto")
+        ray_session.expect_an_answer("auto")

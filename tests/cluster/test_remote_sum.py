@@ -89,10 +89,10 @@ def train_losing(losses: Losses, played: Counter[tuple[int, int]], sums: Losing 
     state, sums = initial_state.from_seed(SMALL), sums or Losing(losses)
     for _ in losses:
         batch = new_batch(SMALL, state, sums)
-        while keys := batch.missing_keys():
-            for update, index in reversed(keys):
-                played[update, index] += 1
-                batch.add(*stand_in(SMALL, state.weights, update, index))
+        while rollout_ids := batch.missing():
+            for one in reversed(rollout_ids):
+                played[one.update, one.index] += 1
+                batch.add(*stand_in(SMALL, state.weights, one.update, one.index))
         state = batch.learn()
     return state
 
@@ -123,9 +123,9 @@ def test_an_update_that_is_compared_with_float64_is_the_drivers_own():
 def test_a_rollout_that_is_another_the_second_time_is_caught():
     state = replace(initial_state.from_seed(SMALL), update=1)
     batch = new_batch(SMALL, state, Losing([None, {1}]))
-    for rollout_id in batch.missing():
-        batch.add(*stand_in(SMALL, state.weights, rollout_id.update, rollout_id.index))
-    assert batch.missing_keys() == [(2, 1)]
+    for one in batch.missing():
+        batch.add(*stand_in(SMALL, state.weights, one.update, one.index))
+    assert [str(one) for one in batch.missing()] == ["2.1"]
     with pytest.raises(PropertyFailed, match=r"^property failed: a rollout done twice gives the same bytes"):
         batch.add(*stand_in(replace(SMALL, seed=9), state.weights, 2, 1))
 
@@ -201,16 +201,7 @@ class Told:
     def event(self, text: str) -> None:
         self.events.append(text)
 
-    def refusal(self, greeting: Any) -> str:
-        return ""
-
-    def fingerprint(self, value: Any) -> str:
-        return str(value[1].digest)
-
-    def duplicate(self, key: Any, first: str, second: str) -> None:
-        assert first == second
-
-    def interrupt(self) -> None:
+    def check_interrupt(self) -> None:
         if self.interrupts_left is not None:
             self.interrupts_left -= 1
             if self.interrupts_left < 0:
@@ -223,26 +214,26 @@ class Scenario:
     def __init__(self, cluster: Any, name: str) -> None:
         import ray
 
-        from bitexact.cluster.pool import Pool, PoolSettings
+        from bitexact.cluster.interface import PoolSettings
+        from bitexact.cluster.pool import Pool
         from bitexact.cluster.ray_cluster import RayCluster
-        from bitexact.cluster.sums_on_nodes import SumsOnNodes
-        from bitexact.determinism import versions
+        from bitexact.cluster.remote_sum import RemoteReducer
         from pong_actor import PongEnv
         from training.settings import Settings
 
         self.cluster, self.name, self.told = cluster, name, Told()
         self.settings = Settings(**{**SETTINGS, "batch_size": LARGE if str(LARGE) in name else SETTINGS["batch_size"]})
         self.updates = 2 if str(LARGE) in name else 4 if "adders" in name else UPDATES
-        ray_cluster = RayCluster(PongEnv, *self.settings.of_a_rollout(), tuple(versions.pinned()))
+        ray_cluster = RayCluster(PongEnv)
         self.pool = Pool(ray_cluster, PoolSettings(at_most=3), self.told)
-        self.sums = SumsOnNodes(ray_cluster, self.told)
+        self.reducer = RemoteReducer(ray_cluster, self.told)
         self.nodes = [node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU")]
         self.digests: list[tuple[str, list[str]]] = []
         self.again: dict[int, list[int]] = {}
         self.fetched: Counter[int] = Counter()
         self.on_the_killed: list[int] = []
         self.copies_here = 0
-        while len(self.pool._actors) < 3 or not all(actor.greeting is None for actor in self.pool._actors):
+        while len(self.pool._actors.ready()) < 3:
             self.pool._round()  # else one node may play all of the first batch
 
     def play(self) -> dict[str, Any]:
@@ -258,21 +249,24 @@ class Scenario:
             "fetched": {update: self.fetched[update] for update in range(1, self.updates + 1)},
             "here": ray.get_runtime_context().get_node_id(),
             "nodes": self.nodes,
-            "done": self.sums.done,
+            "done": self.reducer.done,
             "copies_here": self.copies_here,
-            "a_million_fit": self.sums.begin(2, 10**6, like=state.weights) is not None,
+            "a_million_fit": self.reducer.begin(2, 10**6, like=state.weights) is not None,
             "on_the_killed": self.on_the_killed,
             "events": self.told.events,
         }
 
     def update(self, state: Any) -> Any:
         """As the driver does it."""
-        batch = new_batch(self.settings, state, self.sums)
+        from bitexact.cluster.ray_cluster import Stays
+
+        batch = new_batch(self.settings, state, self.reducer)
         self.lie: dict[int, Any] = {}  # the gradients that lie on nodes
-        while keys := batch.missing_keys():
-            if len(keys) < self.settings.batch_size:
-                self.again[batch.update] = [index for _, index in keys]
-            for _, (result, record) in self.pool.run(batch.method, state.weights, keys):
+        while rollout_ids := batch.missing():
+            if len(rollout_ids) < self.settings.batch_size:
+                self.again[batch.update] = [one.index for one in rollout_ids]
+            task = Stays(batch.task) if batch.leaves_results else batch.task
+            for _, (result, record) in self.pool.run(task, state.weights, rollout_ids):
                 self.note(batch.update, record.index, result)
                 batch.add(result, record)
         self.copies_here += self.count_copies_here()
@@ -306,7 +300,7 @@ class Scenario:
 
     def signal_adders(self, number: int) -> None:
         found = processes_titled(self.cluster, b"ray::Adder")
-        assert len(found) == len(self.sums._adders) > 1
+        assert len(found) == len(self.reducer._adders) > 1
         for process in found:
             os.kill(process, number)
 
@@ -340,13 +334,13 @@ def cluster_of_three() -> Iterator[Any]:
 
 def play(name: str) -> dict[str, Any]:
     with cluster_of_three() as cluster:
-        from bitexact.cluster import sums_on_nodes
-        from bitexact.cluster.ray_cluster import connect
+        from bitexact.cluster import remote_sum
+        from bitexact.cluster.ray_session import connect
 
         with connect(cluster.address, None):
             scenario = Scenario(cluster, name)
             if name == "adders frozen":
-                sums_on_nodes.PATIENCE_S = 3.0
+                remote_sum.PATIENCE_S = 3.0
             return {"interrupted": is_interrupted(scenario)} if name == "interrupted" else scenario.play()
 
 

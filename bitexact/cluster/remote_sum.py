@@ -1,10 +1,10 @@
 """Gradients added where they lie: on a cluster only sums travel, and the driver fetches one.
 
-    sums = SumsOnNodes(cluster, listener)
-    one = sums.begin(update=2, size=3, like=weights)
-    one.add(index, gradient)                    # an OnNode, as RayCluster.result gives it
-    total = one.total()                         # arrays; None if something of it is lost, and then:
-    for index, gradient in one.gradients():     # arrays, or None for one that is lost
+    reducer = RemoteReducer(cluster, listener)
+    remote_sum = reducer.begin(update=2, size=3, like=weights)
+    remote_sum.add(index, gradient)                    # an OnNode, as RayCluster.result gives it
+    total = remote_sum.total()                         # arrays; None if something of it is lost, and then:
+    for index, gradient in remote_sum.gradients():     # arrays, or None for one that is lost
 
 The sum is the driver's own, `tree_sum.TreeSum`, over references: the same tree, the same bits. Its additions are
 done on the node where most of what they add lies, by an actor that does nothing else and takes no CPU of the players'.
@@ -15,6 +15,7 @@ Ray recomputes nothing here. The gradients are kept until the update is done: so
 the driver fetches them and adds them itself, as on one machine, and those that are lost are played again.
 """
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,8 +24,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bitexact.cluster.pool import WAIT_S, Listener, Lost, ResultLost
-from bitexact.cluster.ray_cluster import OnNode, RayCluster, fetched
+from bitexact.cluster.interface import Listener, Lost, ResultLost
+from bitexact.cluster.pool import WAIT_S
+from bitexact.cluster.ray_cluster import OnNode, RayCluster
 from bitexact.determinism import process
 from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.tree_sum import TreeSum, sum_of
@@ -49,7 +51,7 @@ class Adder:
         return sum_of(gradients), self._node
 
 
-class SumsOnNodes:
+class RemoteReducer:
     """The actors that add: one a node, started when there is something to add on it."""
 
     def __init__(self, cluster: RayCluster, listener: Listener) -> None:
@@ -57,58 +59,79 @@ class SumsOnNodes:
         self._adders: dict[str, Any] = {}
         self.done: Counter[str] = Counter()  # calls by node
 
-    def begin(self, update: int, size: int, like: Arrays) -> "SumOnNodes | None":
+    def begin(self, update: int, size: int, like: Arrays) -> "RemoteSum | None":
         """The sum of an update's gradients; None if they are too large to lie on the nodes all at a time."""
         bytes_of_all = size * sum(array.nbytes for array in like.values())
         if bytes_of_all > _LARGEST_SHARE * self._cluster.store_bytes:
             return None
         # A small batch's neighbours lie on several nodes: in pairs, they travel while others are still played.
         at_once = _AT_ONCE if size >= _AT_ONCE * self._cluster.node_count else 2
-        return SumOnNodes(self, self._listener, update, size, at_once)
+        return RemoteSum(self, self._listener, update, size, at_once)
 
     def add(self, gradients: Sequence[OnNode]) -> tuple[OnNode, Any]:
         """Begin an addition. Returns the sum to be, and a reference to the name of the node once it is there."""
         ((node, _),) = Counter(gradient.node for gradient in gradients).most_common(1)
+        begin = functools.partial(self._begin, node, [gradient.reference for gradient in gradients])
+        total, done = self._cluster.objects.call(begin, limit_s=PATIENCE_S)
+        return OnNode(total, node), done
+
+    def _begin(self, node: str, references: list[Any]) -> Any:
         if node not in self._adders:
             here = NodeAffinitySchedulingStrategy(node, soft=False)
             adder: Any = Adder
             self._adders[node] = adder.options(scheduling_strategy=here).remote()
-        total, done = self._adders[node].add.remote(*(gradient.reference for gradient in gradients))
-        return OnNode(total, node), done
+        return self._adders[node].add.remote(*references)
+
+    def wait(self, references: list[Any], count: int) -> list[Any]:
+        """Those of the references whose values are there: `count` of them, or fewer after half a second."""
+        wait = functools.partial(ray.wait, references, num_returns=count, timeout=WAIT_S)
+        ready: list[Any] = self._cluster.objects.call(wait, limit_s=PATIENCE_S)[0]
+        return ready
+
+    def fetch(self, reference: Any) -> Any:
+        """A value that is there. Raises a kind of Lost."""
+        return self._cluster.get(reference)
 
     def give_up(self) -> None:
         """Kill the actors, dead or frozen as one of them may be: the next addition starts new ones."""
-        for adder in self._adders.values():
-            ray.kill(adder)
-        self._adders.clear()
+        adders, self._adders = list(self._adders.values()), {}
+        for adder in adders:
+            self._cluster.kill_later(adder)
 
 
-class SumOnNodes:
+class RemoteSum:
     """The sum of one update's gradients."""
 
-    def __init__(self, sums: SumsOnNodes, listener: Listener, update: int, size: int, at_once: int) -> None:
-        self._sums, self._listener, self._update = sums, listener, update
+    def __init__(self, reducer: RemoteReducer, listener: Listener, update: int, size: int, at_once: int) -> None:
+        self._reducer, self._listener, self._update = reducer, listener, update
         self._gradients: dict[int, OnNode] = {}
         self._tree = TreeSum(size, self._plus, at_once)
         self._begun: list[Any] = []
+        self._loss: Lost | None = None  # after it nothing more is added there
 
     def add(self, index: int, gradient: OnNode) -> None:
         """Take one gradient in, and begin the additions that can now be done."""
         self._gradients[index] = gradient
-        self._tree.add(index, gradient)
+        if self._loss is None:
+            try:
+                self._tree.add(index, gradient)
+            except Lost as loss:
+                self._loss = loss
 
     def _plus(self, *gradients: OnNode) -> OnNode:
-        total, done = self._sums.add(gradients)
+        total, done = self._reducer.add(gradients)
         self._begun.append(done)
         return total
 
     def total(self) -> Arrays | None:
         """The sum of all, as soon as it is there; None if something of it is lost."""
         try:
+            if self._loss is not None:
+                raise self._loss
             self._wait_for_additions()
             return self._fetch(self._tree.total(), PATIENCE_S)
         except Lost as loss:
-            self._sums.give_up()
+            self._reducer.give_up()
             self._listener.event(
                 f"the sum of update {self._update} is lost on its nodes ({loss}): the driver fetches the gradients"
             )
@@ -130,18 +153,19 @@ class SumOnNodes:
         """The first that failed ends it, as all above it in the tree would wait for what does not come."""
         answered_at = time.monotonic()
         while self._begun:
-            self._listener.interrupt()
-            done, self._begun = ray.wait(self._begun, num_returns=len(self._begun), timeout=WAIT_S)
-            self._sums.done.update(fetched(done))
+            self._listener.check_interrupt()
+            done = self._reducer.wait(self._begun, len(self._begun))
+            self._begun = [one for one in self._begun if one not in done]
+            self._reducer.done.update(self._reducer.fetch(done))
             answered_at = time.monotonic() if done else answered_at
             _expect_an_answer_since(answered_at, PATIENCE_S)
 
     def _fetch(self, value: OnNode, patience_s: float) -> Arrays:
         asked_at = time.monotonic()
-        while not ray.wait([value.reference], timeout=WAIT_S)[0]:
-            self._listener.interrupt()
+        while not self._reducer.wait([value.reference], 1):
+            self._listener.check_interrupt()
             _expect_an_answer_since(asked_at, patience_s)
-        arrays: Arrays = fetched(value.reference)
+        arrays: Arrays = self._reducer.fetch(value.reference)
         return arrays
 
 
