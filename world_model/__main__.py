@@ -4,6 +4,7 @@ record      play and record the exact games
 train       learn a model from a recording
 compare     measure a model on held-out games, beside three baselines
 agent       let the trained policy play whole games in a dream
+play        a page (or a terminal) with the exact game and the learned one side by side
 """
 
 import importlib
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 from bitexact.cli import exits
 
-COMMANDS = ("record", "train", "compare", "agent")
+COMMANDS = ("record", "train", "compare", "agent", "play")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,8 +1,9 @@
 """The emulator's Pong behind the same interface, frame by frame: its state is read from its memory.
 
 What a frame does next follows from this state and the action alone, seen over 100,000 frames: places and speeds, the
-reading of the right player's paddle knob, and a clock of eight frames at which the opponent rests. (A paddle moves to
-the middle between where it is and where its knob points.) Whole numbers all, in the emulator's own units.
+right player's paddle knob, and a clock of eight frames at which the opponent rests. (A paddle moves to the middle
+between where it is and where its knob points.) Whole numbers all, in the emulator's own units. The knob is not in the
+memory, which holds a reading of it every second frame: it is counted, as the actions turn it.
 
 Episodes are recorded as they are played for training: four frames a step, sticky actions of the kit's streams.
 """
@@ -54,11 +55,12 @@ LAYOUT = Layout(
     first_to=21,
 )
 
-# Where the emulator keeps them. The ball's speed to the right is kept negated; the knob's reading of the right player
-# stands there at even counts of frames only.
+# Where the emulator keeps them. The ball's speed to the right is kept negated.
 _RAM = {"ball_x": 49, "ball_y": 54, "left_y": 50, "right_y": 51, "left_score": 13, "right_score": 14, "wait": 11}
-_RAM_SPEED_X, _RAM_SPEED_Y, _RAM_KNOB, _RAM_FRAMES = 58, 56, 4, 8
+_RAM_SPEED_X, _RAM_SPEED_Y, _RAM_FRAMES = 58, 56, 8
 _PLACES = np.array([_RAM[name] for name in ("ball_x", "ball_y", "left_y", "right_y")])
+# In fifths of what an action turns it in a frame: the ends and the middle of the emulator's paddle knob.
+_KNOB_LOW, _KNOB_HIGH, _KNOB_FIRST, _KNOB_TURN = 6, 172, 89, 5
 _TOP, _BOTTOM = 60, 190  # a ball that turns beyond is turned by the wall
 _ACTIONS = {-1: Action.RIGHT, 0: Action.NOOP, 1: Action.LEFT}  # the emulator's names: RIGHT moves the paddle up
 _NUMBERS = {action: number for number, action in _ACTIONS.items()}
@@ -68,10 +70,9 @@ _LONGEST_WHIM = 12  # steps
 
 
 def state_of(memory: np.ndarray, knob: float) -> np.ndarray:
-    """The state that the emulator's memory holds, float64 [V]; `knob` is the last reading of the right one."""
+    """The state that the emulator's memory holds, float64 [V], with where the right knob is."""
     speed_x, speed_y = memory[[_RAM_SPEED_X, _RAM_SPEED_Y]].astype(np.int8).tolist()
     ball_x, ball_y, left, right = memory[_PLACES].tolist()
-    knob = float(memory[_RAM_KNOB]) if memory[_RAM_FRAMES] % 2 == 0 else knob
     rest = [
         memory[_RAM_FRAMES] % LAYOUT.clock,
         memory[_RAM["wait"]],
@@ -122,13 +123,14 @@ class Frames(Pong):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start a game with its first state alone."""
         observation = super().reset(seed=seed, options=options)
-        memory = self._emulator.getRAM()
-        self.states, self.actions = [state_of(memory, float(memory[_RAM["right_y"]]))], list[int]()
+        self.states, self.actions = [state_of(self._emulator.getRAM(), _KNOB_FIRST)], list[int]()
         return observation
 
     def _note(self, action: Any) -> None:
         if not self._emulator.game_over() or not self._is_over():
-            self.states.append(state_of(self._emulator.getRAM(), self.states[-1][KNOB]))
+            turned = self.states[-1][KNOB] + _KNOB_TURN * _NUMBERS[action]
+            knob = min(max(turned, _KNOB_LOW), _KNOB_HIGH)
+            self.states.append(state_of(self._emulator.getRAM(), knob))
             self.actions.append(_NUMBERS[action])
 
     def _is_over(self) -> bool:

@@ -13,6 +13,7 @@ from world_model.network import NORM_EPSILON, Shape
 
 Weights = dict[str, Array]
 _SHARP = 0.02  # errors above this share of a variable's usual change count by their size, smaller ones by their square
+_ROUNDED = 0.2  # an error that rounding takes away, with room to spare, counts for nothing in a game of whole numbers
 
 
 class Windows(NamedTuple):
@@ -75,7 +76,7 @@ def _normed(x: Array) -> Array:
     return x / jnp.sqrt((x * x).mean(axis=-1, keepdims=True) + NORM_EPSILON)
 
 
-def loss(shape: Shape, structure: str, turns: int, w: Weights, windows: Windows) -> Array:
+def loss(shape: Shape, structure: str, turns: int, whole: bool, w: Weights, windows: Windows) -> Array:
     """Cross-entropy of the events, while the ball is in play, and the error of the changes."""
     out = outputs(shape, w, windows.features)
     events, count = windows.events.shape[-1], windows.change.shape[-1]
@@ -85,6 +86,7 @@ def loss(shape: Shape, structure: str, turns: int, w: Weights, windows: Windows)
             first = events + (turn + 1) * count
             change = change + windows.events[..., turn, None] * out[..., first : first + count]
     surprise = (jnp.logaddexp(0.0, logits) - windows.events * logits).sum(axis=-1) * windows.plays
-    error = (change - windows.change) * windows.mask
+    error = jnp.abs(change - windows.change) * windows.mask
+    error = jax.nn.relu(error - _ROUNDED) if whole else error
     size = _SHARP * (jnp.sqrt(1.0 + (error / _SHARP) ** 2) - 1.0)
     return surprise.mean() + size.sum(axis=-1).mean()

@@ -6,7 +6,7 @@ place and speed and the paddles' places are the first six of every game; a game 
 on a screen; an action is -1 up, 0 stay, +1 down.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -48,6 +48,7 @@ class Layout:
     hides_ball: bool  # whether ball_y is 0 until the serve
     serve_wait: int  # steps from the point to the serve
     first_to: int
+    settings: dict[str, float] = field(default_factory=dict)  # all that a table can be made of again
 
     @property
     def columns(self) -> tuple[str, ...]:

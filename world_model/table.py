@@ -8,6 +8,7 @@ The field is 1 by 1. Ball, collisions, score and serve are functions of their ow
 + - * and comparisons, so the bits are the same on any processor, for 1 game or 4,096.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,4 +188,5 @@ def layout_of(settings: TableSettings) -> Layout:
         hides_ball=False,
         serve_wait=settings.serve_wait,
         first_to=settings.first_to,
+        settings=dataclasses.asdict(settings),
     )

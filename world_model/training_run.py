@@ -174,6 +174,7 @@ def _advance(
     base = np.ones(len(training.layout.variables), np.float32)
     if settings.structure == "gate" and training.layout.straight:
         base[BALL_X : SPEED_Y + 1] = 0.0
+    loss_of_weights = partial(learned_network.loss, shape, settings.structure, TURNS, training.layout.whole)
     held = [jnp.asarray(array) for array in (steps.features, steps.events, steps.mask, steps.change, steps.plays)]
 
     @partial(jax.jit, donate_argnums=(0, 1))
@@ -181,8 +182,7 @@ def _advance(
         index = starts[:, None] + jnp.arange(settings.window_steps)
         features, events, mask, change, plays = (array[index] for array in held)
         windows = Windows(features, events, jnp.asarray(base), mask, change, plays)
-        of_weights = partial(learned_network.loss, shape, settings.structure, TURNS, windows=windows)
-        loss, gradient = jax.value_and_grad(of_weights)(weights)
+        loss, gradient = jax.value_and_grad(loss_of_weights)(weights, windows)
         changes, state = optimizer.update(gradient, state, weights)
         return optax.apply_updates(weights, changes), state, loss
 

@@ -1,0 +1,125 @@
+"""One person's play: the exact game and the dreamt one side by side, the same keys to both.
+
+    session = Session(model, seed=0)
+    shown = session.tick(key=-1)
+
+It knows no clock, no browser and no terminal: a tick is a step of both games, and says what there is to be drawn.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from world_model.atari import Atari
+from world_model.dream import Dream
+from world_model.measure import ball_error
+from world_model.model import Model
+from world_model.players import TRACKER, Players
+from world_model.policy_player import PolicyPlayer
+from world_model.states import BALL_X, BALL_Y, EVENTS, LEFT, LEFT_SCORE, RIGHT, RIGHT_SCORE, Game, Layout, is_over
+from world_model.table import Table, TableSettings
+
+PlayerName = Literal["you", "tracker", "policy"]
+_PAUSE = 120  # steps that a finished game stands still before the next begins
+_ATARI_LEFT, _ATARI_TOP = 49.0, 48.0  # the emulator's numbers of a ball in the field's corner
+_ATARI_PADDLES = {LEFT: (16.0, 49.0), RIGHT: (140.0, 47.0)}  # left edge in pixels; the number of a paddle at the top
+
+
+def exact_game(layout: Layout) -> Game:
+    """The exact game that a model has learned."""
+    return Atari() if layout.game == "atari" else Table(TableSettings(**layout.settings))  # type: ignore[arg-type]
+
+
+def players_of(layout: Layout) -> tuple[PlayerName, ...]:
+    """Who may have the right paddle."""
+    return ("you", "tracker", "policy") if layout.game == "atari" else ("you", "tracker")
+
+
+class _Side:
+    """One of both games with its players."""
+
+    def __init__(self, game: Game, seed: int) -> None:
+        self.game = game
+        self.states = game.reset(seed)
+        height, indices = game.layout.paddle_height, np.zeros(1, np.int64)
+        self._trackers = {side: Players(side, height, seed, indices, kind=TRACKER) for side in (LEFT, RIGHT)}
+        self._policy = PolicyPlayer() if game.layout.game == "atari" else None
+        self.events = np.zeros((1, len(EVENTS)), np.bool_)
+
+    def step(self, player: PlayerName, key: int) -> None:
+        """One step; the left side is the tracker's or, in `atari`, the game's own."""
+        left, right = (self._trackers[side].act(self.states) for side in (LEFT, RIGHT))
+        if player == "you":
+            right = np.array([key], np.int8)
+        elif player == "policy" and self._policy:
+            right = np.array([self._policy.act(self.states[0])], np.int8)
+        self.states, self.events = self.game.step(left, right)
+
+
+class Session:
+    """Both games, and what they are played with."""
+
+    def __init__(self, model: Model, seed: int = 0, player: PlayerName = "tracker", temperature: float = 0.0) -> None:
+        self._model, self._seed, self.player = model, seed, player
+        self.temperature, self._left = temperature, 0
+        self.restart()
+
+    def restart(self) -> None:
+        """The next game, in both."""
+        self._exact = _Side(exact_game(self._model.layout), self._seed)
+        self._dream = Dream(self._model, 1, self.temperature)
+        self._dreamt = _Side(self._dream, self._seed)
+        self.sync()
+        self._seed += 1
+        self._left = _PAUSE
+
+    def sync(self) -> None:
+        """Put the dream onto the exact game's state."""
+        self._dream.place(self._exact.states)
+        self._dreamt.states = self._exact.states.copy()
+
+    def tick(self, key: int) -> dict[str, Any]:
+        """A step of both games with a key of -1, 0 or 1: what there is to be drawn."""
+        layout = self._model.layout
+        self._dream.temperature = self.temperature
+        self._exact.step(self.player, key)
+        self._dreamt.step(self.player, key)
+        if is_over(self._exact.states, layout)[0] or is_over(self._dreamt.states, layout)[0]:
+            self._left -= 1
+        if self._left == 0:
+            self.restart()
+        error = ball_error(self._dreamt.states, self._exact.states, layout.height)[0]
+        return {
+            "exact": shown(layout, self._exact.states[0]),
+            "dream": shown(layout, self._dreamt.states[0]),
+            "error": round(float(error), 4),
+        }
+
+
+def shown(layout: Layout, state: np.ndarray) -> dict[str, Any]:
+    """Ball and paddles as rectangles [x, y, width, height], in shares of the field, and the score."""
+    rectangles = _atari(state) if layout.game == "atari" else _table(layout, state)
+    score = [int(state[LEFT_SCORE]), int(state[RIGHT_SCORE])]
+    return {**{name: [round(part, 4) for part in one] for name, one in rectangles.items()}, "score": score}
+
+
+def _table(layout: Layout, state: np.ndarray) -> dict[str, list[float]]:
+    size, face, height = (layout.settings[name] for name in ("ball_size", "paddle_x", "paddle_height"))
+    return {
+        "ball": [float(state[BALL_X]) - size / 2, float(state[BALL_Y]) - size / 2, size, size],
+        "left": [face - size, float(state[LEFT]) - height / 2, size, height],
+        "right": [1.0 - face, float(state[RIGHT]) - height / 2, size, height],
+    }
+
+
+def _atari(state: np.ndarray) -> dict[str, list[float]]:
+    width = 160.0
+    found = {
+        "ball": [(state[BALL_X] - _ATARI_LEFT) / width, (state[BALL_Y] - _ATARI_TOP) / width, 2 / width, 4 / width]
+    }
+    for name, side in (("left", LEFT), ("right", RIGHT)):
+        x, top = _ATARI_PADDLES[side]
+        found[name] = [x / width, (state[side] - top) / width, 4 / width, 16 / width]
+    if state[BALL_Y] == 0:  # nowhere, until it is served
+        found["ball"] = [-1.0, -1.0, 0.0, 0.0]
+    return {name: [float(part) for part in one] for name, one in found.items()}
