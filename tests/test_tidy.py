@@ -31,7 +31,7 @@ IN_ITS_PLACE = {
     "training/rollout_record.py: .sum()": "of rewards, which are whole",
     "training/rollout_record.py: np.log": "in the loss, which is shown and not learned from",
 }
-NOT_YET_SPLIT = {"world_model/training_run.py", "benchmarks/many_actors.py", "bitexact/cluster/pool.py"}
+NOT_YET_SPLIT = {"benchmarks/many_actors.py", "bitexact/cluster/pool.py"}
 
 
 def test_a_function_fits_on_a_screen():

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from bitexact.cli import command_line
-from world_model.training_run import TrainSettings, run
+from world_model.train_settings import TrainSettings
+from world_model.training_run import run
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -6,16 +6,15 @@ runs/NAME/model.json, weights.safetensors   the model as of then, ready to be pl
 runs/NAME/metrics.jsonl          a line an epoch
 """
 
-import dataclasses
 import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,81 +29,16 @@ from world_model import files, learned_network, recording
 from world_model.features import Constants, width
 from world_model.learned_network import Windows
 from world_model.measure import rollout_errors
-from world_model.model import KEPT, TURNS, Model, Structure, outputs, save
-from world_model.network import LARGEST, ModelType, Shape
+from world_model.model import TURNS, Model, outputs, save
+from world_model.network import LARGEST, Shape
+from world_model.pools import pools
 from world_model.recording import Recording
 from world_model.states import BALL_X, SPEED_Y, Purpose
+from world_model.train_settings import TrainSettings
 from world_model.windows import Batches, Steps, prepared
 
 _CONFIG, _CHECKPOINT, _METRICS = "config.json", "checkpoint.safetensors", "metrics.jsonl"
 _PACKAGES = ("jax", "jaxlib", "numpy", "optax")
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Train a network on the training split of a recording. Stops by updates, never by time."""
-
-    recording: Path
-    """folder of a recording"""
-    out: Path
-    """folder for the run and its model"""
-    model_type: ModelType = "rnn"
-    """kind of the network; RNNModel and TransformerModel are other names on main.py"""
-    structure: Structure = "gate"
-    """gate: constant speed, plus what each event adds where it happens; plain: one output for each change"""
-    updates: int = 8000
-    """how many steps of the optimizer"""
-    anneal_updates: int = 8000
-    """the learning rate falls to a fiftieth over so many"""
-    learning_rate: float = 2e-3
-    """at the beginning"""
-    windows: int = 128
-    """in a batch"""
-    window_steps: int = 16
-    """in a window"""
-    units: int = 48
-    """of the recurrent unit or of a block"""
-    head_units: int = 128
-    """of the layer before the outputs"""
-    epoch_updates: int = 500
-    """so often the validation split is looked at and a checkpoint written"""
-    episodes: int = 1_000_000
-    """of the training split, at most"""
-    seed: int = 0
-    """of weights and batches"""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """where JAX computes"""
-    resume: bool = False
-    """go on with the run in --out"""
-
-    def check(self) -> None:
-        """Raise BadInput for what cannot be trained."""
-        positive = ("updates", "anneal_updates", "windows", "units", "head_units", "epoch_updates", "episodes")
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise BadInput(f"--{name.replace('_', '-')} is a number from 1.")
-        if not 0.0 < self.learning_rate < 1.0:
-            raise BadInput("--learning-rate lies between 0 and 1.")
-        if not 2 <= self.window_steps <= 256:
-            raise BadInput("--window-steps is a number from 2 to 256.")
-        if self.model_type == "transformer" and self.units % 4:
-            raise BadInput("--units of a transformer is a multiple of 4, its number of heads.")
-        if not 0 <= self.seed < 2**63:
-            raise BadInput("--seed is a whole number from 0 to 2^63 - 1.")
-        if self.device == "cuda" and not _has_gpu():
-            raise BadInput("--device cuda: JAX finds no GPU here; install jax[cuda12], or train with --device cpu.")
-
-    def lasting(self) -> dict[str, Any]:
-        """What decides the weights: all but where they are put, how far it goes and how often it is looked at."""
-        left_out = ("recording", "out", "resume", "updates", "epoch_updates")
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
-
-
-def _has_gpu() -> bool:
-    try:
-        return bool(jax.devices("gpu"))
-    except RuntimeError:
-        return False
 
 
 @dataclass
@@ -310,28 +244,3 @@ def _model(
         starts=starts,
         training={**config, "updates": state.update},
     )
-
-
-def pools(training: Recording) -> tuple[np.ndarray, np.ndarray]:
-    """Serves after a point of the left and of the right, [2, KEPT, P], and first states, [KEPT, V], spread evenly."""
-    count = len(training.layout.variables)
-    after: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for episode in training.episodes:
-        side = None
-        for events, state in zip(episode.events, episode.states[1:], strict=True):
-            side = 0 if events[3] else 1 if events[4] else side
-            if events[5]:
-                after[side or 0].append(state[:count])
-    firsts = [episode.states[0] for episode in training.episodes]
-    both = [pool or firsts for pool in after]
-    serves = np.stack([np.stack([pool[i * len(pool) // KEPT][:count] for i in range(KEPT)]) for pool in both])
-    return serves, np.stack([firsts[i * len(firsts) // KEPT] for i in range(KEPT)])
-
-
-def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The epochs of a run, as far as they are whole."""
-    for line in path.read_bytes().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return

@@ -13,7 +13,8 @@ else:
 
     import world_model.train  # noqa: F401, before JAX: it sets how XLA computes
     from world_model.record import RecordSettings, record
-    from world_model.training_run import TrainSettings, run
+    from world_model.train_settings import TrainSettings
+    from world_model.training_run import run
 
     @pytest.fixture(scope="session")
     def table(tmp_path_factory: pytest.TempPathFactory) -> Path:

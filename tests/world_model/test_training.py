@@ -14,7 +14,8 @@ import pytest
 from bitexact.cli.exits import BadInput
 from world_model import files, model, recording, windows
 from world_model.states import SERVE
-from world_model.training_run import TrainSettings, run
+from world_model.train_settings import TrainSettings
+from world_model.training_run import run
 
 ROOT = Path(__file__).parents[2]
 quiet = lambda _: None  # noqa: E731
