@@ -40,7 +40,7 @@ MEASURES = {
     "updates": ("updates", "measure"),
     "published-example": ("updates", "measure_published_example"),
     "many-actors": ("many_actors", "measure"),
-    "across-nodes": ("many_actors", "measure_across_nodes"),
+    "across-nodes": ("across_nodes", "measure"),
     "soak": ("updates", "measure_soak"),
 }
 _ALL = tuple(name for name in MEASURES if name != "soak")

@@ -30,6 +30,7 @@ from bitexact.cluster.worker import Worker
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
 from pong.game import Pong
+from training.loop import arrivals
 from training.recorder import Recorder
 from training.run_config import opening
 from training.settings import PPO, REINFORCE, Preset, Settings, of_preset
@@ -118,7 +119,7 @@ class Training:
         """One update, as driver.train has it."""
         began, own_s, clock = time.monotonic(), 0.0, time.monotonic
         batch = new_batch(self.settings, self.state)
-        for _, (result, record) in self._pool.run(batch.task, self.state.weights, batch.missing()):
+        for result, record in arrivals(self._pool, batch, self.state.weights):
             arrived = clock()
             batch.add(result, record)
             taken_in = clock()

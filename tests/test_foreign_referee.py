@@ -26,7 +26,7 @@ LINE = f'[ -f "$0/config.json" ] && set -- --resume; exec {sys.executable} {DRIV
 def test_killed_at_any_file_event_it_ends_in_the_same_bytes(tmp_path):
     result = f"{{out}}/checkpoints/update-{UPDATES:08d}.npz"
     words = [sys.executable, "-m", "ckpt_chaos", "run", "--work", str(tmp_path / "work"), "--result-file", result]
-    words += ["--max-points", POINTS, "--jobs", "2", "--timeout", "300", "--fail-on", "HARD_FAIL,SILENT_DIVERGENCE"]
+    words += ["--max-points", POINTS, "--timeout", "300", "--fail-on", "HARD_FAIL,SILENT_DIVERGENCE"]
     with command([*words, "--", "sh", "-c", LINE, "{out}"]) as referee:
         code = referee.wait(1100)
         said = referee.out + referee.err

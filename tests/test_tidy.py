@@ -31,7 +31,6 @@ IN_ITS_PLACE = {
     "training/rollout_record.py: .sum()": "of rewards, which are whole",
     "training/rollout_record.py: np.log": "in the loss, which is shown and not learned from",
 }
-NOT_YET_SPLIT = {"benchmarks/many_actors.py", "bitexact/cluster/pool.py"}
 
 
 def test_a_function_fits_on_a_screen():
@@ -39,7 +38,7 @@ def test_a_function_fits_on_a_screen():
 
 
 def test_a_module_holds_one_thing():
-    short = [source for source in sources(ROOT) if source.path not in LONG_FOR_A_REASON | NOT_YET_SPLIT]
+    short = [source for source in sources(ROOT) if source.path not in LONG_FOR_A_REASON]
     assert not [found for source in short for found in tidy.is_long(source)]
 
 

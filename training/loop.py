@@ -4,6 +4,7 @@ Importing this module imports Ray and the Antithesis SDK, which read their envir
 prepares it before.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import invariants
@@ -14,10 +15,13 @@ from bitexact.cluster.pool import Pool
 from bitexact.cluster.ray_cluster import RayCluster, Stays
 from bitexact.cluster.ray_session import collect_property_files, connect
 from bitexact.cluster.remote_sum import RemoteReducer
+from bitexact.determinism.arrays import Arrays
 from bitexact.reporting import verdicts
 from bitexact.storage.run_directory import RunDirectory
 from bitexact.storage.state import State
+from training.batch import Batch
 from training.recorder import Recorder
+from training.rollout_record import RolloutRecord
 from training.settings import Settings
 from training.update import new_batch
 
@@ -44,10 +48,8 @@ def train(settings: Settings, run: RunDirectory, actor: Any, progress: Progress,
         try:
             while not recorder.finished(state):
                 batch = new_batch(settings, state, reducer)
-                while rollout_ids := batch.missing():  # all; then those, if any, whose gradients are lost with a node
-                    task = Stays(batch.task) if batch.leaves_results else batch.task
-                    for _, (result, record) in pool.run(task, state.weights, rollout_ids):
-                        batch.add(result, record)
+                for result, record in arrivals(pool, batch, state.weights):
+                    batch.add(result, record)
                 check_duplicates(pool.take_duplicates())
                 state = batch.learn()
                 recorder.commit(state, batch, pool.take_counts())
@@ -57,6 +59,14 @@ def train(settings: Settings, run: RunDirectory, actor: Any, progress: Progress,
                 progress.note(f"what another node saw of the properties is missing: {sentence}")
             progress.note(verdicts.make([run.path]).summary())
     progress.note(f"update {state.update} done, weights digest {state.digest()}")
+
+
+def arrivals(pool: Pool, batch: Batch, weights: Arrays) -> Iterator[tuple[Any, RolloutRecord]]:
+    """What a batch's rollouts bring, as they arrive: of all, then of those whose gradients are lost with a node."""
+    while rollout_ids := batch.missing():
+        task = Stays(batch.task) if batch.leaves_results else batch.task
+        for _, arrival in pool.run(task, weights, rollout_ids):
+            yield arrival
 
 
 class _Listener:
