@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 import pytest
 from commands import GOLDEN_SETTINGS, finished
+from hypothesis import settings
+
+settings.register_profile("no deadline", deadline=None)  # no test looks at how long anything takes
+settings.load_profile("no deadline")
 
 collect_ignore = [] if importlib.util.find_spec("pettingzoo") else ["rllib_worker"]  # `make test-rllib` runs those
 

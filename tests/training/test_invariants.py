@@ -14,7 +14,7 @@ import pytest
 from antithesis.catalog import Assertion, scan_source, scan_tree
 
 import invariants
-from invariants import PropertyFailed
+from bitexact.cli.exits import PropertyFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 WHERE = {"update": 3, "index": 1}

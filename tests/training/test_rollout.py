@@ -13,10 +13,10 @@ import pytest
 import xxhash
 
 import policy
+from bitexact.cli.exits import PropertyFailed
 from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.digests import digest, fingerprint
 from bitexact.determinism.streams import Purpose, Stream
-from invariants import PropertyFailed
 from pong import game
 from pong.game import Pong
 from pong.play import RolloutId, Trajectory, play
