@@ -16,7 +16,6 @@ refuses, 130 and 143 interrupted.
 
 import contextlib
 import json
-import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,13 +28,11 @@ from bitexact.cli import command_line, exits, process_environment
 from bitexact.cli.exits import BadInput
 from bitexact.cli.interrupts import Interrupts
 from bitexact.storage import checkpoints, durable
-from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
-from bitexact.storage.run_directory import CHECKPOINTS, PROPERTIES
-from bitexact.storage.state import State
+from bitexact.storage.run import PROPERTIES
 from pong import film, terminal
 from pong.evaluation_summary import in_words, summary
-from training import initial_state
-from training.settings import PPO, REINFORCE, Settings, of_preset, read_settings
+from training import saved_policy
+from training.settings import Settings
 
 _MOST_GAMES = 100_000
 
@@ -83,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     chosen = command_line.parse(Arguments, arguments, "python evaluate.py")
     chosen.check()
     interrupts = Interrupts()
-    state = _load(chosen.policy)
+    state = saved_policy.load(chosen.policy, print)
     with _properties_of(chosen.policy) as folder, interrupts.blamed():
         process_environment.prepare_driver(folder, embedded=True)
         interrupts.defer(exits.at_once)
@@ -101,29 +98,6 @@ def main(arguments: Sequence[str]) -> None:
         durable.write_atomically(chosen.json, json.dumps(found, indent=1).encode() + b"\n")
     how = "greedy" if chosen.greedy else "sampled"
     print(f"{chosen.policy}, after update {state.update}: {in_words(found)} ({how}, seed {chosen.seed})")
-
-
-def _load(path: Path) -> State:
-    """The policy of a checkpoint's file, or of the newest good one of a run, without optimizer. Raises BadInput."""
-    try:
-        if not path.is_dir():
-            return checkpoints.load_weights(path, initial_state.from_seed(_settings_of(path)).weights)
-        settings = read_settings(path)
-        newest = Checkpoints(path / CHECKPOINTS).newest_good(initial_state.from_seed(settings), math.inf, print)
-    except BadCheckpoint as bad:
-        raise BadInput(f"{bad}: name a run directory or one of its checkpoints.") from None
-    if newest is None:
-        raise BadInput(f"{path} has no good checkpoint yet: one is written every few updates, and when training stops.")
-    return State(newest.update, newest.weights, {})
-
-
-def _settings_of(path: Path) -> Settings:
-    """Settings that lead to arrays like those in a checkpoint."""
-    weights = checkpoints.load(path).weights
-    shape = weights["W2"].shape if "W2" in weights else ()
-    if len(shape) != 1:
-        raise BadCheckpoint(f"{path} does not hold a policy")
-    return of_preset(PPO if "V" in weights else REINFORCE, hidden_units=int(shape[0]))
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput
-from bitexact.storage.ledger import Ledger
+from training import learning_curve
+from training.learning_curve import Curve
 from training.settings import read_settings
 
 _KINDS = (".png", ".svg", ".pdf")
@@ -51,16 +52,6 @@ class Arguments:
             raise BadInput(f"--out writes {', '.join(_KINDS)}, not {self.out.name}.")
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One run: the reward after each update, and how much it had cost by then."""
-
-    reward: np.ndarray  # float64 [updates], mean of the last 100 rollouts
-    minutes: np.ndarray
-    games: np.ndarray
-    steps: np.ndarray  # in thousands
-
-
 _AXES = {"minutes": "minutes", "games": "games", "steps": "thousand steps"}
 
 
@@ -70,32 +61,13 @@ def main(arguments: Sequence[str]) -> None:
     chosen.check()
     groups: dict[str, list[Curve]] = {}
     for run, label in zip(chosen.runs, _labels(chosen.runs), strict=True):
-        groups.setdefault(label, []).append(read(run))
+        groups.setdefault(label, []).append(learning_curve.read(run))
     figure = draw(groups)
     try:
         figure.savefig(chosen.out, metadata={"Date": None} if chosen.out.suffix == ".svg" else None, dpi=150)
     except OSError as error:
         raise BadInput(f"{chosen.out} cannot be written ({error.strerror}).") from None
     print(table(groups))
-
-
-def read(run: Path) -> Curve:
-    """A run's curve, from its ledger. Raises BadInput."""
-    ledger = Ledger(run)
-    lines = [ledger.updates[update] for update in sorted(ledger.updates)]
-    if not lines:
-        raise BadInput(f"{run} has no committed update yet: there is nothing to draw.")
-    try:
-        columns = {name: [line[name] for line in lines] for name in ("wall_time_s", "rollouts", "steps")}
-        reward = np.array([line["reward_mean_100"] for line in lines])
-    except KeyError as error:
-        raise BadInput(f"{run}/metrics.jsonl has a line without {error}: restore it.") from None
-    return Curve(
-        reward=reward,
-        minutes=np.array(columns["wall_time_s"]) / 60,
-        games=np.cumsum(columns["rollouts"]),
-        steps=np.cumsum(columns["steps"]) / 1000,
-    )
 
 
 def band(curves: Sequence[Curve], over: str) -> tuple[np.ndarray, np.ndarray]:

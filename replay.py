@@ -57,13 +57,14 @@ def main(arguments: Sequence[str]) -> None:
     """Replay and print the verdict. Raises Differs."""
     chosen = command_line.parse(Arguments, arguments, "python replay.py")
     chosen.check()
-    replayer = Replayer(chosen.run)
+    replayer = Replayer(chosen.run, print)
     if chosen.all:
-        replayer.everything()
+        verdict = replayer.everything()
     elif chosen.rollout is None:
-        replayer.update(chosen.update or 0)
+        verdict = replayer.update(chosen.update or 0)
     else:
-        replayer.rollout(chosen.update or 0, chosen.rollout, chosen.video, chosen.trace)
+        verdict = replayer.rollout(chosen.update or 0, chosen.rollout, chosen.video, chosen.trace)
+    print(verdict)
 
 
 if __name__ == "__main__":

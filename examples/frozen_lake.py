@@ -18,7 +18,8 @@ import tyro
 
 from bitexact.cli import command_line, exits, process_environment
 from bitexact.cli.interrupts import Interrupts
-from bitexact.storage.run_directory import PROPERTIES, locked
+from bitexact.storage.run import PROPERTIES
+from bitexact.storage.run_directory import locked
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from bitexact.determinism.streams import Stream
 from bitexact.determinism.tree_sum import TreeSum
 from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.ledger import Ledger
-from bitexact.storage.run_directory import CHECKPOINTS
+from bitexact.storage.run import CHECKPOINTS
 from bitexact.storage.state import State
 from examples import invariants
 
@@ -170,7 +170,7 @@ def commit(state: State, results: dict[Key, Result], ledger: Ledger) -> None:
 def replay(run: Path, seed: int) -> None:
     """Recompute every update, and compare. Raises Differs."""
     ledger, state, lake = Ledger(run), first_state(), make_lake()
-    if not ledger.updates:
+    if not ledger.last_update:
         raise BadInput(f"{run} holds no update yet: there is nothing to replay.")
     while state.update < ledger.last_update:
         results = {key: TryNoise(seed).run(lake, state.weights, key) for key in keys_after(state)}

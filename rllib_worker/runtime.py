@@ -131,7 +131,7 @@ class _Attempt:
         for update in reversed(self._directory.checkpoints.updates()):
             path = self._directory.checkpoints.path(update)
             try:
-                found = checkpoints.load(path)
+                found = checkpoints.load_any(path)
                 digest = digests.digest(weights(tree.restore(found.arrays())["trainer"]))
                 if ledger.digest(update) != digest:
                     raise BadCheckpoint(f"{path} has another digest than the ledger's iteration {update}")
@@ -211,10 +211,10 @@ class _Attempt:
             "steps": at.steps,
             "rewards": list(at.rewards),
         }
-        state = State.of(at.iteration, tree.flatten(whole, joined=("trainer", "buffer")))
+        state = State(at.iteration, tree.flatten(whole, joined=("trainer", "buffer")), {})
         path = self._directory.checkpoints.save(state)
         invariants.a_worker_checkpoint_reads_back_as_written(
-            checkpoints.load(path).digest(), state.digest(), where={"iteration": at.iteration}
+            checkpoints.load_any(path).digest(), state.digest(), where={"iteration": at.iteration}
         )
         self._directory.checkpoints.prune(self._config.checkpoint.keep_checkpoints_num, at.iteration)
         self._saved = at.iteration

@@ -29,7 +29,7 @@ def train(config: RayWorkerConfig, resume: bool, overwrite: bool) -> None:
     opening = Opening(
         directory=config.directory,
         config={WORKER: config.dump(), VERSIONS: versions()},
-        first=State.of(0, {}),
+        first=State(0, {}, {}),
         resume=resume,
         overwrite=overwrite,
     )

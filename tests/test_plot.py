@@ -10,7 +10,8 @@ from PIL import Image
 from real_runs import alter_config, copied, ends, is_one_sentence
 
 import plot
-from plot import Curve
+from training import learning_curve
+from training.learning_curve import Curve
 
 pytest_plugins = ["real_runs"]
 
@@ -32,7 +33,7 @@ def test_it_draws_a_real_run(run, tmp_path):
 
 def test_its_curve_is_the_ledgers(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    found = plot.read(run)
+    found = learning_curve.read(run)
     assert found.reward.tolist() == [line["reward_mean_100"] for line in lines]
     assert found.minutes[-1] == lines[-1]["wall_time_s"] / 60
     assert found.games.tolist() == [2, 4, 6, 8]

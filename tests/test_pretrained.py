@@ -8,14 +8,13 @@ import pytest
 from commands import ROOT, digests_without_ray
 
 from bitexact.determinism.digests import fingerprint
-from bitexact.storage import checkpoints
 from pong.evaluation import EvaluationTask, evaluation_id
 from pong.evaluation_summary import summary
 from pong.game import Pong
-from training import settings
+from training import saved_policy, settings
 from training.settings import DECIDE_THE_RESULT
 
-WEIGHTS = checkpoints.load(ROOT / "pretrained" / "pong.npz").weights
+WEIGHTS = saved_policy.load(ROOT / "pretrained" / "pong.npz", print).weights
 TEXT = (ROOT / "pretrained" / "pong.txt").read_text()
 
 

@@ -24,3 +24,12 @@ def from_weights(settings: Settings, weights: Arrays) -> State:
     if settings.preset == REINFORCE:
         return State(0, weights, RMSProp.initial(weights).arrays())
     return State(0, weights, Adam.initial(weights).arrays())
+
+
+def outline(settings: Settings) -> State:
+    """What a state of these settings is shaped like, all zeros: to hold against what a file says that it holds."""
+    inputs, hidden_units = PIXELS if settings.preset == REINFORCE else SEEN, settings.hidden_units
+    weights = {"W1": np.zeros((inputs, hidden_units), np.float32), "W2": np.zeros(hidden_units, np.float32)}
+    if settings.preset != REINFORCE:
+        weights["V"] = np.zeros(hidden_units, np.float32)
+    return from_weights(settings, weights)

@@ -32,12 +32,11 @@ class Recorder:
         self._rewards = ledger.last_rewards(state.update, 100)
         self._resumed_after: int | None = state.update
         self._committed, self._checkpointed = state, state.update
-        self._wall_time_s = ledger.updates.get(ledger.last_update, {}).get("wall_time_s", 0.0)
+        self._wall_time_s = float(ledger.entry(ledger.last_update).metrics.get("wall_time_s", 0.0))
         self._lap_began = time.monotonic()
         if self._settings.resume:
             self.event(f"resumed after update {state.update}; the ledger ends at update {ledger.last_update}")
             invariants.a_run_resumes_after_update_0(state.update, {"update": state.update})
-        ledger.forget_before(state.update)
         return state
 
     def finished(self, state: State) -> bool:
@@ -87,7 +86,6 @@ class Recorder:
             read_digest = str(bad)
         invariants.a_checkpoint_reads_back_as_written(read_digest, state.digest(), {"update": state.update})
         checkpoints.prune(self._settings.keep_checkpoints, state.update)
-        self._run.ledger.forget_before(state.update)
         self._checkpointed = state.update
 
     def _check(self, update: int, metrics: dict[str, Any], rollouts: list[dict[str, Any]]) -> None:
@@ -98,16 +96,15 @@ class Recorder:
         if self._settings.resume and self._resumed_after is not None:
             invariants.a_resumed_run_continues_after_its_checkpoint(update, self._resumed_after, where)
         self._resumed_after = None
-        recorded_rollouts = ledger.rollouts.get(update, {})
+        entry = ledger.entry(update)
         for line in rollouts:
-            recorded = recorded_rollouts.get(line["index"])
+            recorded = entry.rollouts.get(line["index"])
             if recorded:
                 where_in_it = {**where, "index": line["index"]}
                 invariants.a_rollout_done_twice_gives_the_same_bytes(recorded["digest"], line["digest"], where_in_it)
-        recorded_digest = ledger.digest(update)
-        if recorded_digest is not None:
+        if entry.digest is not None:
             invariants.an_update_is_done_again(where)
-            invariants.an_update_done_again_gives_its_recorded_digest(metrics["weights_digest"], recorded_digest, where)
+            invariants.an_update_done_again_gives_its_recorded_digest(metrics["weights_digest"], entry.digest, where)
 
     def _lap(self, steps: int) -> dict[str, float]:
         now = time.monotonic()

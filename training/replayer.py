@@ -1,14 +1,19 @@
-"""A run's past, recomputed on one process without Ray, and compared with what was recorded."""
+"""Replay: what a run recorded is recomputed, on this process without Ray, and compared to the bit.
 
+A replay starts at the nearest checkpoint before, compares that with the ledger, and each update on the way with its
+line and its rollouts' lines. What has no sound record is said and not compared.
+"""
+
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bitexact.cli.exits import BadInput, Differs
 from bitexact.cli.progress import bar
-from bitexact.determinism import process, versions
-from bitexact.storage import config
-from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
-from bitexact.storage.ledger import Entry, Ledger, first_difference
-from bitexact.storage.run_directory import CHECKPOINTS
+from bitexact.determinism import process
+from bitexact.storage.checkpoints import BadCheckpoint
+from bitexact.storage.comparison import first_difference
+from bitexact.storage.ledger import Entry
+from bitexact.storage.run import Run, WrongBeginning
 from bitexact.storage.state import State
 from pong import film
 from pong.game import Pong
@@ -21,119 +26,134 @@ from training.update import compute_update
 
 
 class Replayer:
-    """One run's past, recomputed."""
+    """One run's past, recomputed. Each of its verbs returns the verdict as a sentence, and raises Differs."""
 
-    def __init__(self, directory: Path) -> None:
-        recorded = config.read(directory)
-        self._directory = directory
-        self._settings = read_settings(directory)
-        self._ledger = Ledger(directory)
-        self._checkpoints = Checkpoints(directory / CHECKPOINTS)
+    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
+        self._run = Run.open(path)
+        self._settings = read_settings(path)
+        self._tell = tell
         self._game = Pong()
-        self._checkpoints_met = 0
-        for sentence in self._ledger.damage:
-            print(sentence)
-        differences = versions.differences(versions.installed(), recorded["versions"])
-        if differences:
-            print(f"note: the run was made with other package versions: here is {differences}")
+        self._updates_compared = self._checkpoints_met = 0
+        for sentence in self._run.ledger.damage:
+            tell(sentence)
+        if differences := self._run.other_versions():
+            tell(f"note: the run was made with other package versions: here is {differences}")
         if not process.keep_denormals():
             raise BadInput("this process flushes denormal numbers to zero: its bits would differ.")
-        try:
-            self._initial = self._checkpoints.first(initial_state.from_seed(self._settings))
-        except BadCheckpoint as bad:
-            raise Differs(f"{bad}: the run began with it.") from None
-        if self._initial.digest() != recorded["initial_digest"]:
-            raise Differs(f"{directory}: its settings do not give its initial weights (seed {self._settings.seed}).")
+        self._initial = self._first_state()
 
-    def everything(self) -> None:
+    def everything(self) -> str:
         """Recompute all updates from the first one, and compare the checkpoints met on the way."""
-        last = self._ledger.last_update
+        last = self._run.ledger.last_update
         if not last:
-            raise BadInput(f"{self._directory} holds no update yet: there is nothing to replay.")
-        state = self._replayed(self._initial, range(1, last + 1))
-        count = f"{len(self._ledger.updates)} updates and {self._checkpoints_met} checkpoints on the way"
-        print(f"the same: {count}, weights digest {state.digest()}")
+            raise BadInput(f"{self._run.path} holds no update yet: there is nothing to replay.")
+        state = self._replayed(self._initial, last)
+        count = f"{self._updates_compared} updates and {self._checkpoints_met} checkpoints on the way"
+        return f"the same: {count}, weights digest {state.digest()}"
 
-    def update(self, update: int) -> None:
+    def update(self, update: int) -> str:
         """Recompute one update, and those between it and the checkpoint before it."""
         verdict = self._verdict(update)
         start = self._state_at_most(update - 1)
-        state = self._replayed(start, range(start.update + 1, update + 1))
-        print(f"{verdict}: update {update}, recomputed after update {start.update}, weights digest {state.digest()}")
+        state = self._replayed(start, update)
+        return f"{verdict}: update {update}, recomputed after update {start.update}, weights digest {state.digest()}"
 
-    def rollout(self, update: int, index: int, video: Path | None, trace: Path | None) -> None:
+    def rollout(self, update: int, index: int, video: Path | None, trace: Path | None) -> str:
         """Recompute one rollout; film and trace it where asked to."""
-        verdict, recorded = self._verdict(update), self._ledger.rollouts.get(update, {}).get(index)
-        is_new = update > self._ledger.last_update and 0 <= index < self._settings.batch_size
+        verdict, recorded = self._verdict(update), self._run.ledger.entry(update).rollouts.get(index)
+        is_new = update > self._run.ledger.last_update and 0 <= index < self._settings.batch_size
         if recorded is None and not is_new:
-            raise BadInput(f"{self._directory} has no record of rollout {index} of update {update}.")
-        start = self._state_at_most(update - 1)
-        state = self._replayed(start, range(start.update + 1, update))
+            raise BadInput(f"{self._run.path} has no record of rollout {index} of update {update}.")
+        state = self._replayed(self._state_at_most(update - 1), update - 1)
         rollout_id = RolloutId(self._settings.seed, update, index)
-        if video or trace:
-            trajectory = play(self._game, state.weights, rollout_id)
-            if trace:
-                film.write_trace(trace, trajectory)
-            if video:
-                film.write_video(video, trajectory, rollout_id)
+        self._show(state, rollout_id, video, trace)
         _, record = task_of(self._settings).run(self._game, state.weights, rollout_id)
-        nothing, recomputed = {"weights_digest": ""}, vars(record)
-        difference = first_difference(
-            Entry(nothing, {index: recomputed}), Entry(nothing, {index: recorded or recomputed})
+        recomputed = vars(record)
+        self._expect_none(
+            first_difference(Entry({}, {index: recomputed}), Entry({}, {index: recorded or recomputed})), update
         )
-        if difference:
-            raise Differs(f"{self._directory}: update {update} differs from its record: {difference}.")
-        print(
+        return (
             f"{verdict}: rollout {index} of update {update}, reward {record.reward:+d} "
             f"in {record.steps} steps, digest {record.digest}"
         )
 
+    def _first_state(self) -> State:
+        try:
+            return self._run.first_state(initial_state.from_seed(self._settings))
+        except BadCheckpoint as bad:
+            raise Differs(f"{bad}: the run began with it.") from None
+        except WrongBeginning:
+            what = f"its settings do not give its initial weights (seed {self._settings.seed})"
+            raise Differs(f"{self._run.path}: {what}.") from None
+
+    def _show(self, state: State, rollout_id: RolloutId, video: Path | None, trace: Path | None) -> None:
+        if not (video or trace):
+            return
+        trajectory = play(self._game, state.weights, rollout_id)
+        if trace:
+            film.write_trace(trace, trajectory)
+        if video:
+            film.write_video(video, trajectory, rollout_id)
+
     def _verdict(self, update: int) -> str:
         """What to call an update that comes out without a difference. Raises BadInput for one that nobody can know."""
-        last = self._ledger.last_update
-        if update in self._ledger.updates:
+        last = self._run.ledger.last_update
+        if self._run.ledger.digest(update):
             return "the same"
         if update == last + 1:
             return f"not recorded, the ledger ends at update {last}"
-        raise BadInput(f"{self._directory} has no sound record of update {update}; its last is {last}.")
+        raise BadInput(f"{self._run.path} has no sound record of update {update}; its last is {last}.")
 
     def _state_at_most(self, update: int) -> State:
         """The nearest state up to an update that need not be computed."""
-        state = self._checkpoints.newest_good(self._initial, update, print) or self._initial
-        self._compare_checkpoint(state)
+        state = self._run.checkpoints.newest_good(self._initial, update, self._tell) or self._initial
+        self._compare_checkpoint(state, self._run.ledger.entry(state.update))
         return state
 
-    def _replayed(self, state: State, updates: range) -> State:
-        """The state after some updates, each recomputed and compared with its record."""
-        for _ in bar(updates, "replaying", total=len(updates)):
+    def _replayed(self, state: State, last: int) -> State:
+        """The state after an update, with each on the way recomputed and compared with its record."""
+        updates = range(state.update + 1, last + 1)
+        for recorded in bar(self._recorded(updates), "replaying", total=len(updates)):
             state, batch = compute_update(self._settings, state, self._game)
-            self._compare(state, batch)
+            self._compare(state, batch, recorded)
         return state
 
-    def _compare(self, state: State, batch: Batch) -> None:
+    def _recorded(self, updates: range) -> Iterable[Entry]:
+        """What is recorded of some updates; an empty entry where nothing is."""
+        entries = iter(self._run.ledger.entries(updates.start))
+        entry = next(entries, None)
+        for update in updates:
+            while entry is not None and entry.number < update:
+                entry = next(entries, None)
+            yield entry if entry is not None and entry.number == update else Entry({}, {})
+
+    def _compare(self, state: State, batch: Batch, recorded: Entry) -> None:
         recomputed = Entry(state.digests(), {record.index: vars(record) for record in batch.records})
-        difference = first_difference(recomputed, self._recorded(state.update, recomputed))
-        if difference:
-            raise Differs(f"{self._directory}: update {state.update} differs from its record: {difference}.")
-        if state.update in self._checkpoints.updates():
+        self._updates_compared += bool(recorded.metrics)
+        known = self._completed(state.update, recorded, recomputed)
+        self._expect_none(first_difference(recomputed, known), state.update)
+        if self._run.checkpoints.path(state.update).exists():
             try:
-                self._compare_checkpoint(self._checkpoints.load(state.update, state))
+                self._compare_checkpoint(self._run.checkpoints.load(state.update, state), recorded)
                 self._checkpoints_met += 1
             except BadCheckpoint as bad:
-                print(bad)
+                self._tell(str(bad))
 
-    def _recorded(self, update: int, recomputed: Entry) -> Entry:
+    def _completed(self, update: int, recorded: Entry, recomputed: Entry) -> Entry:
         """The record of an update. What it lacks is said, and stands in it as recomputed: no line is no difference."""
-        line, rollouts = self._ledger.updates.get(update), self._ledger.rollouts.get(update, {})
-        lacking = [f"rollout {index}" for index in recomputed.rollouts if index not in rollouts]
-        lacking += [] if line else ["its digest"]
+        lacking = [f"rollout {index}" for index in recomputed.rollouts if index not in recorded.rollouts]
+        lacking += [] if recorded.metrics else ["its digest"]
         if lacking:
-            print(f"not compared in update {update}, for want of a sound record: {', '.join(lacking)}")
-        return Entry(line or recomputed.update, recomputed.rollouts | rollouts)
+            self._tell(f"not compared in update {update}, for want of a sound record: {', '.join(lacking)}")
+        return Entry(recorded.metrics or recomputed.metrics, recomputed.rollouts | recorded.rollouts)
 
-    def _compare_checkpoint(self, state: State) -> None:
-        recorded = self._ledger.updates.get(state.update)
-        difference = first_difference(Entry(state.digests(), {}), Entry(recorded, {})) if recorded else ""
-        if difference:
-            path = self._checkpoints.path(state.update)
+    def _compare_checkpoint(self, state: State, recorded: Entry) -> None:
+        if not recorded.metrics:
+            return
+        if difference := first_difference(Entry(state.digests(), {}), Entry(recorded.metrics, {})):
+            path = self._run.checkpoints.path(state.update)
             raise Differs(f"{path} differs from the ledger's update {state.update}: {difference}.")
+
+    def _expect_none(self, difference: str, update: int) -> None:
+        if difference:
+            raise Differs(f"{self._run.path}: update {update} differs from its record: {difference}.")

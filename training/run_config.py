@@ -26,7 +26,7 @@ def _first_state(settings: Settings) -> State:
     if settings.init_weights is None:
         return first
     try:
-        given = checkpoints.load_weights(settings.init_weights, first.weights)
+        given = checkpoints.load_weights(settings.init_weights, first)
     except BadCheckpoint as bad:
         raise BadInput(f"--init-weights: {bad}.") from None
     return initial_state.from_weights(settings, given.weights)

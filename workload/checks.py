@@ -13,10 +13,8 @@ from antithesis.random import random_choice
 
 import invariants
 from bitexact.cli.exits import BadInput, Differs
-from bitexact.storage import config
-from bitexact.storage.checkpoints import Checkpoints
-from bitexact.storage.ledger import Ledger, irregularities
-from bitexact.storage.run_directory import CHECKPOINTS
+from bitexact.storage.ledger import METRICS, Ledger, irregularities
+from bitexact.storage.run import Run
 from pong.evaluation import EvaluationTask, evaluation_id
 from pong.game import Pong
 from training import initial_state
@@ -66,10 +64,10 @@ def disturb_actor(run: Path) -> str:
 
 def check_ledger(run: Path) -> str:
     """Read the ledger twice: no gap, no repetition, and nothing taken back."""
-    before = Ledger(run)
-    last = _wait_for_update(run, before.last_update + 1, timeout_s=10.0)
-    after, found = Ledger(run), irregularities(run)
-    changed = [update for update in before.updates if after.digest(update) != before.digest(update)]
+    before = _digests(Ledger(run))
+    last = _wait_for_update(run, max(before, default=0) + 1, timeout_s=10.0)
+    after, found = _digests(Ledger(run)), irregularities(run)
+    changed = [update for update in before if after.get(update) != before[update]]
     found += [f"the record of update {update} has changed" for update in changed]
     invariants.a_ledger_holds_each_update_once(found, {"update": last})
     return f"the ledger is in order up to update {last}"
@@ -79,7 +77,7 @@ def evaluate_checkpoint(run: Path) -> str:
     """Play a game with the newest checkpoint, and hold the rewards to the game's own score."""
     settings = read_settings(run)
     initial = initial_state.from_seed(settings)
-    state = Checkpoints(run / CHECKPOINTS).newest_good(initial, float("inf"), print) or initial
+    state = Run.open(run).newest_state(initial, print) or initial
     index, greedy = random_choice(list(range(100))), random_choice([False, True])
     _, result = EvaluationTask(greedy).run(Pong(), state.weights, evaluation_id(settings.seed, index))
     return f"checkpoint of update {state.update}: {result.points_for} : {result.points_against} in {result.steps} steps"
@@ -92,7 +90,7 @@ def replay_update(run: Path) -> str:
         return "nothing is recorded yet"
     update, difference = random_choice(updates), ""
     try:
-        Replayer(run).update(update)
+        print(Replayer(run, print).update(update))
     except Differs as found:
         difference = str(found)
     invariants.a_recorded_update_can_be_replayed(difference, {"update": update})
@@ -112,12 +110,17 @@ def replay_sample(run: Path) -> str:
 def _updates_near_a_checkpoint(run: Path) -> list[int]:
     """The recorded updates that take no more to recompute than lies between two checkpoints."""
     try:
-        every = config.read(run)["settings"]["checkpoint_every"]
+        recorded, every = Run.open(run), read_settings(run).checkpoint_every
     except BadInput:
         return []  # the run has not begun
-    starts = [0, *Checkpoints(run / CHECKPOINTS).updates()]
+    starts = [0, *recorded.checkpoints.updates()]
     near = {update for start in starts for update in range(start + 1, start + every + 1)}
-    return sorted(near & Ledger(run).updates.keys())
+    return sorted(near & _digests(recorded.ledger).keys())
+
+
+def _digests(ledger: Ledger) -> dict[int, str]:
+    """The digest of each recorded update."""
+    return {line["update"]: line["weights_digest"] for line in ledger.lines(METRICS)}
 
 
 def _wait_for_update(run: Path, update: int, timeout_s: float) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bitexact.cli import process_environment
 from bitexact.cli.exits import Ended
-from bitexact.storage.run_directory import PROPERTIES
+from bitexact.storage.run import PROPERTIES
 
 RUN_VARIABLE = "RAY_PONG_RUN"  # names the run directory
 

@@ -21,7 +21,7 @@ from typing import IO
 from bitexact.storage import durable
 from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.ledger import METRICS, Ledger
-from bitexact.storage.run_directory import CHECKPOINTS
+from bitexact.storage.run import CHECKPOINTS
 from training.settings import Settings
 from workload.driver_command import DRIVER, committed, start_or_resume
 

@@ -73,7 +73,7 @@ def play_games(model: Path | None, settings: AgentSettings) -> list[int]:
 def _play(model: Path | None, policy: Path, seed: int, index: int) -> int:
     game = DreamtPong(load(model)) if model else Pong()
     try:
-        weights = checkpoints.load(policy).weights
+        weights = checkpoints.load_any(policy).weights
     except checkpoints.BadCheckpoint as bad:
         raise BadInput(f"--policy: {bad}.") from None
     reward = play_game(game, Forward(weights), seed, index)

@@ -176,7 +176,7 @@ def _frames() -> Frames:
 @functools.cache
 def trained_policy() -> Forward:
     """The policy that comes with the project."""
-    return Forward(checkpoints.load(POLICY).weights)
+    return Forward(checkpoints.load_any(POLICY).weights)
 
 
 def play_episode(seed: int, number: int) -> Episode:

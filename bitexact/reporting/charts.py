@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Line = dict[str, Any]
+_MOST_POINTS = 5000  # of a curve
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,25 @@ class Curve:
     line_label: str = "of the last ones"
 
     def is_in(self, line: Line) -> bool:
-        """Whether an update's line has what is drawn."""
-        return {self.dots, self.line, "wall_time_s"} <= line.keys()
+        """Whether an update's line has what is drawn, as numbers that have a place in a picture."""
+        values = [line.get(name) for name in (self.dots, self.line, "wall_time_s")]
+        return all(isinstance(value, (int, float)) and abs(value) < _LARGEST for value in values)
+
+
+class Thinned:
+    """Points in order; of very many every second, fourth, eighth...: a picture shows no more, and memory is bounded."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[float, ...]] = []
+        self._every, self._seen = 1, 0
+
+    def add(self, point: tuple[float, ...]) -> None:
+        """Take one in, if it is its turn. What is no number of a usual size has no place in a picture."""
+        if self._seen % self._every == 0 and all(abs(value) < _LARGEST for value in point):
+            self.points.append(point)
+        self._seen += 1
+        if len(self.points) > _MOST_POINTS:
+            self.points, self._every = self.points[::2], self._every * 2
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import html
 import io
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bitexact.reporting.charts import Curve, Line
+from bitexact.reporting.charts import Curve, Line, Thinned
 from bitexact.reporting.verdicts import FAILED, NEVER, PASSED, Report, Verdict
-from bitexact.storage import config, durable
-from bitexact.storage.ledger import Ledger
+from bitexact.storage import durable
+from bitexact.storage.ledger import METRICS
+from bitexact.storage.run import Run
 
 _CLASSES = {PASSED: "passed", FAILED: "failed", NEVER: "never"}
 _MOST_EVENTS = 200  # shown of one run; the file holds all
@@ -69,28 +71,42 @@ def _row(verdict: Verdict) -> str:
 
 
 def _run(run: Path, curve: Curve) -> list[str]:
-    ledger, recorded = Ledger(run), config.read(run)
-    lines = [ledger.updates[update] for update in sorted(ledger.updates)]
-    drawn = [line for line in lines if curve.is_in(line)]
-    events = ledger.events()
+    recorded, drawn, updates = Run.open(run), Thinned(), 0
+    for line in recorded.ledger.lines(METRICS):
+        updates += 1
+        if curve.is_in(line):
+            drawn.add((line["wall_time_s"] / 60, line[curve.dots], line[curve.line]))
+    events = _Events(recorded.ledger.events())
     name = html.escape(str(run))
-    if drawn:
+    if drawn.points:
         head = f"<h2>Learning curve of {name}</h2>{_drawn(curve, drawn, events)}"
     else:
-        done = f"{len(lines)} updates are committed." if lines else "No update is committed yet."
+        done = f"{updates} updates are committed." if updates else "No update is committed yet."
         head = f"<h2>{name}</h2><p>{done}</p>"
-    return [head, _time_line(events), _config(recorded)]
+    return [head, _time_line(events), _config(recorded.config)]
 
 
-def _drawn(curve: Curve, lines: list[Line], events: list[Line]) -> str:
+class _Events:
+    """The last events of a run, how many there were, and when."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.minutes, self.count = Thinned(), 0
+        self.last: deque[Line] = deque(maxlen=_MOST_EVENTS)
+        for line in lines:
+            self.count += 1
+            self.last.append(line)
+            self.minutes.add((line["wall_time_s"] / 60,))
+
+
+def _drawn(curve: Curve, drawn: Thinned, events: _Events) -> str:
     """The curve over wall-clock time, with a tick for each event, as inline SVG."""
     with mpl.rc_context({"svg.hashsalt": "report", "font.size": 9, "svg.fonttype": "none"}):
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         axes = figure.add_subplot()
-        minutes = [line["wall_time_s"] / 60 for line in lines]
-        axes.plot(minutes, [line[curve.dots] for line in lines], ".", color="#b9c4d0", label=curve.dots_label)
-        axes.plot(minutes, [line[curve.line] for line in lines], color="#1f6feb", label=curve.line_label)
-        at, foot = [event["wall_time_s"] / 60 for event in events], axes.get_xaxis_transform()
+        minutes, dots, smooth = zip(*drawn.points, strict=True)
+        axes.plot(minutes, dots, ".", color="#b9c4d0", label=curve.dots_label)
+        axes.plot(minutes, smooth, color="#1f6feb", label=curve.line_label)
+        at, foot = [minute for (minute,) in events.minutes.points], axes.get_xaxis_transform()
         axes.plot(at, [0.03] * len(at), "|", color="#c62a2f", markersize=12, label="fault or recovery", transform=foot)
         axes.set(xlabel="minutes", ylabel=curve.ylabel)
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)  # above the curve
@@ -101,14 +117,14 @@ def _drawn(curve: Curve, lines: list[Line], events: list[Line]) -> str:
     return text[text.index("<svg") :]
 
 
-def _time_line(events: list[dict[str, Any]]) -> str:
+def _time_line(events: _Events) -> str:
     rows = [
         f"<tr><td class='status'>{event['wall_time_s'] / 60:.1f} min</td>"
         f"<td class='short'>after update {event['update']}</td>"
         f"<td>{html.escape(event['event'])}</td></tr>"
-        for event in events[-_MOST_EVENTS:]
+        for event in events.last
     ]
-    shown = f" (the last {_MOST_EVENTS} of {len(events)})" if len(events) > _MOST_EVENTS else ""
+    shown = f" (the last {_MOST_EVENTS} of {events.count})" if events.count > _MOST_EVENTS else ""
     body = f"<table class='events'><tbody>{''.join(rows)}</tbody></table>" if rows else "<p>Nothing went wrong.</p>"
     return f"<h2>Faults and recoveries{shown}</h2>{body}"
 

@@ -20,8 +20,9 @@ from bitexact.reporting import page, verdicts
 from bitexact.reporting.charts import Charts, Line
 from bitexact.reporting.sink import Sink
 from bitexact.storage import config
-from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints, load
-from bitexact.storage.run_directory import CHECKPOINTS, TENSORBOARD
+from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints, load_any
+from bitexact.storage.run import CHECKPOINTS
+from bitexact.storage.run_directory import TENSORBOARD
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class TensorBoard(Sink):
         for update in checkpoints.updates():
             if update >= filmed + films.every:
                 with contextlib.suppress(BadCheckpoint):  # the driver has let it go meanwhile
-                    self._add_film(update, films.make(load(checkpoints.path(update)).weights))
+                    self._add_film(update, films.make(load_any(checkpoints.path(update)).weights))
                     filmed = update
                     self.note(filmed=filmed)
 

@@ -11,7 +11,7 @@ from bitexact.cli.exits import NotReached, PropertyFailed
 from bitexact.reporting import catalog
 from bitexact.reporting.catalog import Catalog, Property
 from bitexact.reporting.observations import Observations, Seen, observe
-from bitexact.storage.run_directory import PROPERTIES
+from bitexact.storage.run import PROPERTIES
 
 PASSED, FAILED, NEVER = "passed", "FAILED", "never reached"
 

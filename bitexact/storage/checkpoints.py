@@ -7,19 +7,24 @@ A run that was given weights to begin with has a checkpoint of update 0. Weights
 needs, have the same form of file: `pretrained/pong.npz`.
 """
 
+import contextlib
+import errno
 import io
 import re
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from bitexact.determinism.arrays import Arrays
-from bitexact.storage import durable
+from bitexact.determinism import digests
+from bitexact.determinism.arrays import Arrays, kinds
+from bitexact.storage import archive, durable
 from bitexact.storage.state import State
 
 ALWAYS_KEPT_EVERY = 100
 _UPDATE, _DIGEST = "update", "digest"
+_ABOUT: archive.Kinds = {_UPDATE: ((), "<i8"), _DIGEST: ((), "<U64")}
 
 
 class BadCheckpoint(Exception):
@@ -110,41 +115,78 @@ def write(path: Path, state: State) -> None:
     durable.write_atomically(path, buffer.getvalue())
 
 
-def load(path: Path, like: State | None = None) -> State:
-    """Read a checkpoint file. Raises BadCheckpoint if it is not sound, or not shaped as `like`."""
+def load(path: Path, like: State) -> State:
+    """Read a checkpoint file. Raises BadCheckpoint if it is not sound, or its arrays are not those of `like`."""
+    with _opened(path) as (file, found):
+        return like.with_arrays(*_read(path, file, found, kinds(like.arrays())))
+
+
+def load_weights(path: Path, like: State) -> State:
+    """Read what a checkpoint file, or one of weights alone, says of the policy: a state without an optimizer.
+
+    Raises BadCheckpoint if it is not sound, or its arrays are neither those of `like` nor its weights.
+    """
+    with _opened(path) as (file, found):
+        expected = like.arrays() if found.keys() & like.optimizer.keys() else like.weights
+        update, arrays = _read(path, file, found, kinds(expected))
+    return State(update, {name: arrays[name] for name in like.weights}, {})
+
+
+def load_any(path: Path) -> State:
+    """Read a checkpoint file whatever its arrays are called: all of them as weights. Raises BadCheckpoint.
+
+    For systems that know their arrays by no list; where they are known, `load` refuses others.
+    """
+    with _opened(path) as (file, found):
+        expected = {name: kind for name, kind in found.items() if name not in _ABOUT}
+        return State(*_read(path, file, found, expected), {})
+
+
+def kinds_in(path: Path) -> archive.Kinds:
+    """Shape and dtype of each of a file's arrays, by name; nothing but headers is read. Raises BadCheckpoint."""
+    with _opened(path) as (_, found):
+        return {name: kind for name, kind in found.items() if name not in _ABOUT}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, archive.Kinds]]:
+    """A file and what it is said to hold. Whatever goes wrong while it is read becomes a BadCheckpoint."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        update, digest = int(arrays.pop(_UPDATE)), str(arrays.pop(_DIGEST))
-        state = State.of(update, arrays)
-        found = state.digest()
+        if path.exists() and not path.is_file():
+            raise BadCheckpoint(f"{path} cannot be read (it is no file)")
+        with zipfile.ZipFile(path) as file:
+            yield file, archive.kinds(file)
+    except BadCheckpoint:
+        raise
     except FileNotFoundError:
         raise BadCheckpoint(f"there is no {path}") from None
     except OSError as error:
-        raise BadCheckpoint(f"{path} cannot be read ({error.strerror})") from None
-    except Exception as error:  # a damaged zip file fails in zipfile, zlib, struct, ast or NumPy, each in its own way
+        if error.errno == errno.EINVAL:  # a damaged table of contents leads to places before the file's beginning
+            raise BadCheckpoint(f"{path} is damaged (OSError)") from None
+        raise BadCheckpoint(f"{path} cannot be read ({error.strerror or error})") from None
+    except MemoryError:
+        raise BadCheckpoint(f"{path} is larger than the memory that is left") from None
+    except Exception as error:  # a damaged zip file fails in zipfile, struct, ast or NumPy, each in its own way
         raise BadCheckpoint(f"{path} is damaged ({type(error).__name__})") from None
-    if found != digest:
+
+
+def _read(
+    path: Path, file: zipfile.ZipFile, found: archive.Kinds, expected: archive.Kinds
+) -> tuple[int, Arrays]:
+    """The update and the arrays, once what the file is said to hold is what is expected."""
+    _expect_names(path, found, {**expected, **_ABOUT})
+    if difference := archive.difference(found, {**expected, **_ABOUT}):
+        raise BadCheckpoint(f"{path} is of another shape ({difference})")
+    arrays = archive.read(file, [*_ABOUT, *expected])
+    update, digest = int(arrays.pop(_UPDATE)), str(arrays.pop(_DIGEST))
+    if update < 0 or digests.digest(arrays) != digest:
         raise BadCheckpoint(f"{path} is damaged (its digest is not that of its arrays)")
-    if like is not None:
-        _expect(path, state.arrays(), like.arrays())
-    return state
+    return update, arrays
 
 
-def load_weights(path: Path, like: Arrays) -> State:
-    """Read what a checkpoint file, or one of weights alone, says of the policy: a state without an optimizer.
-
-    Raises BadCheckpoint if it is not sound, or not shaped as `like`.
-    """
-    state = load(path)
-    _expect(path, state.weights, like)
-    return State(state.update, state.weights, {})
-
-
-def _expect(path: Path, arrays: Arrays, like: Arrays) -> None:
-    if _kinds(arrays) != _kinds(like):
-        raise BadCheckpoint(f"{path} is of another shape ({_kinds(arrays)} instead of {_kinds(like)})")
-
-
-def _kinds(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
+def _expect_names(path: Path, found: archive.Kinds, expected: archive.Kinds) -> None:
+    """A name that nobody knows must not be taken for a weight, nor a missing one for zeros."""
+    for name in sorted(expected.keys() - found.keys()):
+        raise BadCheckpoint(f"{path} is damaged (it lacks {name})")
+    for name in sorted(found.keys() - expected.keys()):
+        raise BadCheckpoint(f"{path} is damaged (nobody knows its {name!r:.40})")

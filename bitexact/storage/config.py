@@ -2,14 +2,16 @@
 
 import json
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
 from bitexact.cli.exits import BadInput
 from bitexact.determinism import versions
-from bitexact.storage import durable
+from bitexact.storage import durable, untrusted
 
 CONFIG = "config.json"
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def write(directory: Path, settings: dict[str, Any], initial_digest: str) -> None:
@@ -24,20 +26,40 @@ def write(directory: Path, settings: dict[str, Any], initial_digest: str) -> Non
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """A run's config.json, whatever system made it. Raises BadInput if it is not there, or not sound."""
+    """A run's config.json, whatever system made it. Raises BadInput if it is not there, or not sound.
+
+    Sound: it has texts for `versions` by name, `python` and `initial_digest`; if it has `settings`, they are an object.
+    """
     path = directory / CONFIG
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
-        _ = config["versions"].keys(), config["initial_digest"]  # both must be there
+        config = untrusted.parse_file(path)
+        _check(config)
     except FileNotFoundError:
         raise BadInput(f"{directory} holds no run: there is no {path}.") from None
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except ValueError as error:
         raise damaged(path, error) from None
-    return config
+    found: dict[str, Any] = config
+    return found
 
 
 def damaged(path: Path, error: Exception) -> BadInput:
     """The sentence for a config that cannot be used."""
-    return BadInput(f"{path} is damaged ({error}): restore it, or start anew with --overwrite.")
+    what = " ".join(str(error).split())[:300].rstrip(".")
+    return BadInput(f"{path} is damaged ({what}): restore it, or start anew with --overwrite.")
+
+
+def _check(config: Any) -> None:
+    """Raise ValueError for what is no config."""
+    if not isinstance(config, dict):
+        raise ValueError("it is no object")
+    for name, kind in {"versions": dict, "python": str, "initial_digest": str}.items():
+        if not isinstance(config.get(name), kind):
+            raise ValueError(f"it has no {name}")
+    if not isinstance(config.get("settings", {}), dict):
+        raise ValueError("its settings are no object")
+    if not all(isinstance(version, str) for version in config["versions"].values()):
+        raise ValueError("its versions are no texts")
+    if not _DIGEST.fullmatch(config["initial_digest"]):
+        raise ValueError("its initial_digest is none")

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from bitexact.cli.exits import BadInput
-from bitexact.determinism import versions
 from bitexact.storage import config, durable
 from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
 from bitexact.storage.ledger import METRICS, ROLLOUTS, Ledger
+from bitexact.storage.run import CHECKPOINTS, PROPERTIES, Run, WrongBeginning
 from bitexact.storage.state import State
 
-LOCK, CHECKPOINTS, PROPERTIES = "lock", "checkpoints", "properties"
+LOCK = "lock"
 TRACKED, TENSORBOARD = "tracked.json", "tensorboard"  # written by track.py
 
 
@@ -41,24 +41,17 @@ class Opening:
     overwrite: bool = False
 
 
-class RunDirectory:
+@dataclass(frozen=True)
+class RunDirectory(Run):
     """A run directory that this process holds the lock of."""
 
-    def __init__(self, path: Path, lock: int, first: State) -> None:
-        self.path, self._first = path, first
-        self._lock = lock
-        self.ledger = Ledger(path)
-        self.checkpoints = Checkpoints(path / CHECKPOINTS)
-
-    @property
-    def properties(self) -> Path:
-        """The folder for what the SDK saw."""
-        return self.path / PROPERTIES
+    lock: int  # its file's descriptor
+    first: State  # what the run begins with
 
     def holds_lock(self) -> bool:
         """Whether the lock file is still the one that this process locked."""
         try:
-            return os.path.samestat(os.fstat(self._lock), (self.path / LOCK).stat())
+            return os.path.samestat(os.fstat(self.lock), (self.path / LOCK).stat())
         except OSError:
             return False
 
@@ -66,11 +59,7 @@ class RunDirectory:
         """The newest good state: of a checkpoint that the ledger bears out, or the first one. Damage is told of."""
         for sentence in self.ledger.damage:
             tell(sentence)
-        last = self.ledger.last_update
-        for update in self.checkpoints.updates():
-            if update > last:
-                tell(f"{self.checkpoints.path(update)} is not used: the ledger ends at update {last}")
-        return self.checkpoints.newest_good(self._first, last, tell, self.ledger.digest) or self._first
+        return self.newest_state(self.first, tell) or self.first
 
 
 @contextmanager
@@ -84,7 +73,7 @@ def open_for_writing(opening: Opening, tell: Callable[[str], None]) -> Iterator[
         files = [directory / config.CONFIG, directory / METRICS, directory / ROLLOUTS]
         holds_a_run = any(path.exists() for path in files) or bool(Checkpoints(directory / CHECKPOINTS).updates())
         if opening.resume:
-            first = _check_same_run(directory, first)
+            first = _check_same_run(Run.open(directory), first)
             Ledger(directory).cut_torn_lines(tell)
         elif holds_a_run and not opening.overwrite:
             raise BadInput(
@@ -97,7 +86,7 @@ def open_for_writing(opening: Opening, tell: Callable[[str], None]) -> Iterator[
         if opening.first_is_given:
             Checkpoints(directory / CHECKPOINTS).save(first)
         config.write(directory, opening.config, first.digest())
-        yield RunDirectory(directory, lock, first)
+        yield RunDirectory(**vars(Run.open(directory)), lock=lock, first=first)
 
 
 @contextmanager
@@ -136,25 +125,22 @@ def _take_lock(lock: int, directory: Path) -> None:
         os.pwrite(lock, f"driver process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
-def _check_same_run(directory: Path, initial: State) -> State:
+def _check_same_run(run: Run, initial: State) -> State:
     """The run's first state. Raises BadInput unless what is here would go on as it began: same packages and weights."""
-    recorded = config.read(directory)
-    differences = versions.differences(versions.installed(), recorded["versions"])
-    if differences:
+    if differences := run.other_versions():
         raise BadInput(
-            f"the run in {directory} was made with other package versions: here is {differences}; "
+            f"the run in {run.path} was made with other package versions: here is {differences}; "
             f"install the run's versions to resume it."
         )
     try:
-        first = Checkpoints(directory / CHECKPOINTS).first(initial)
+        return run.first_state(initial)
     except BadCheckpoint as bad:
         raise BadInput(f"{bad}: the run began with it; restore it, or start anew with --overwrite.") from None
-    if first.digest() != recorded["initial_digest"]:
+    except WrongBeginning:
         raise BadInput(
-            f"{directory / config.CONFIG} is damaged: its settings do not give its initial weights; "
+            f"{run.path / config.CONFIG} is damaged: its settings do not give its initial weights; "
             f"restore it, or start anew with --overwrite."
-        )
-    return first
+        ) from None
 
 
 def _delete_leftovers(directory: Path) -> None:

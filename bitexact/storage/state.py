@@ -6,8 +6,6 @@ from typing import Any
 from bitexact.determinism import digests
 from bitexact.determinism.arrays import Arrays
 
-_OF_THE_OPTIMIZER = ("cache_", "mean_", "square_", "powers")  # how the names of its arrays begin
-
 
 @dataclass(frozen=True)
 class State:
@@ -21,11 +19,10 @@ class State:
         """All arrays under one name each: what digests and checkpoints hold."""
         return self.weights | self.optimizer
 
-    @classmethod
-    def of(cls, update: int, arrays: Arrays) -> "State":
-        """The reverse of `arrays`."""
-        optimizer = {name: array for name, array in arrays.items() if name.startswith(_OF_THE_OPTIMIZER)}
-        return cls(update, {name: array for name, array in arrays.items() if name not in optimizer}, optimizer)
+    def with_arrays(self, update: int, arrays: Arrays) -> "State":
+        """A state of these arrays, which bear the names of this one's. Raises KeyError if one is missing."""
+        weights = {name: arrays[name] for name in self.weights}
+        return State(update, weights, {name: arrays[name] for name in self.optimizer})
 
     def digest(self) -> str:
         """The SHA-256 that the ledger names this state by."""

@@ -11,10 +11,10 @@ from real_runs import copied, ends, is_one_sentence, state_after
 
 import evaluate
 from bitexact.reporting import verdicts
-from bitexact.storage import checkpoints
 from pong.evaluation import EvaluationTask, GameResult, evaluation_id
 from pong.evaluation_summary import in_words, summary
 from pong.game import Pong
+from training import saved_policy
 
 pytest_plugins = ["real_runs"]
 
@@ -105,7 +105,7 @@ def test_a_file_in_no_folder_is_refused_before_anything_is_played(run, tmp_path,
 def test_a_policy_alone_plays_the_same_games(run, tmp_path):
     found = evaluated(run, f"--save-weights={tmp_path / 'alone.npz'}")
     assert evaluated(tmp_path / "alone.npz") == found
-    assert checkpoints.load(tmp_path / "alone.npz").arrays().keys() == {"W1", "W2"}
+    assert saved_policy.load(tmp_path / "alone.npz", print).arrays().keys() == {"W1", "W2"}
 
 
 def empty(path: Path) -> Path:

@@ -139,7 +139,7 @@ def test_an_altered_checkpoint_is_named_and_the_one_before_it_used_or_nothing_of
             assert good.update == 4
             assert good.digest() == some_state(4).digest()
             assert len(complaints) == 1
-            assert complaints[0].startswith(f"{path} is damaged (")
+            assert re.match(rf"{re.escape(str(path))} is (damaged|of another shape) \(", complaints[0])
             assert complaints[0].endswith("; the one before it is used")
         else:
             assert good.update == 6
@@ -197,7 +197,7 @@ def test_a_checkpoint_of_another_shape_is_refused(two, other):
 
 def test_a_checkpoint_of_another_dtype_is_refused(two):
     wide = {name: array.astype(np.float64) for name, array in some_state(6).arrays().items()}
-    two.save(State.of(6, wide))
+    two.save(some_state(6).with_arrays(6, wide))
     with pytest.raises(BadCheckpoint, match="is of another shape"):
         two.load(6, some_state(6))
 
@@ -250,7 +250,7 @@ class Payload:
 @pytest.mark.parametrize("name", ["W1", "digest", "update", "cache_W2"])
 def test_a_pickle_in_a_checkpoint_is_refused_and_not_executed(two, tmp_path, name):
     rewrite(two.path(6), **{name: np.array([Payload(tmp_path / "executed")], dtype=object)})
-    with pytest.raises(BadCheckpoint, match=r"is damaged \(ValueError\)"):
+    with pytest.raises(BadCheckpoint, match=r"is damaged \(it holds objects\)|is damaged \(ValueError\)"):
         two.load(6, some_state(6))
     assert not (tmp_path / "executed").exists()
     with pytest.raises(ValueError, match="Object arrays"), np.load(two.path(6)) as file:

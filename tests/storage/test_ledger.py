@@ -52,6 +52,16 @@ def ends_as(undisturbed: Settings, settings: Settings) -> list[str]:
     return diary.notes
 
 
+def updates_in(directory: Path) -> list[int]:
+    """The updates that the ledger has a sound line of."""
+    return [entry.number for entry in Ledger(directory).entries() if entry.metrics]
+
+
+def played_in(directory: Path) -> list[int]:
+    """The updates that it has rollouts of."""
+    return [entry.number for entry in Ledger(directory).entries() if entry.rollouts]
+
+
 def last_digest(settings: Settings) -> str:
     return written(settings.directory)[METRICS][-1]["weights_digest"]
 
@@ -72,8 +82,8 @@ def test_what_was_committed_is_read_again(undisturbed):
     ledger, text = Ledger(undisturbed.directory), written(undisturbed.directory)
     assert ledger.last_update == 6
     assert ledger.damage == []
-    assert [without_clock(line) for line in ledger.updates.values()] == text[METRICS]
-    assert [line for update in ledger.rollouts.values() for line in update.values()] == text[ROLLOUTS]
+    assert [without_clock(entry.metrics) for entry in ledger.entries()] == text[METRICS]
+    assert [line for entry in ledger.entries() for line in entry.rollouts.values()] == text[ROLLOUTS]
     assert [ledger.digest(line["update"]) for line in text[METRICS]] == [
         line["weights_digest"] for line in text[METRICS]
     ]
@@ -88,17 +98,18 @@ def test_every_update_and_each_of_its_rollouts_has_one_line_in_order(undisturbed
 
 def test_a_directory_without_a_ledger_has_an_empty_one(tmp_path):
     ledger = Ledger(tmp_path)
-    assert (ledger.last_update, ledger.updates, ledger.rollouts, ledger.damage) == (0, {}, {}, [])
+    assert (ledger.last_update, list(ledger.entries()), ledger.damage) == (0, [], [])
     assert ledger.digest(1) is None
     assert ledger.last_rewards(0, 100) == []
 
 
-def test_what_is_forgotten_stays_in_the_file(undisturbed):
-    ledger = Ledger(undisturbed.directory)
-    ledger.forget_before(5)
-    assert sorted(ledger.updates) == sorted(ledger.rollouts) == [5, 6]
-    assert ledger.last_update == 6
-    assert sorted(Ledger(undisturbed.directory).updates) == [1, 2, 3, 4, 5, 6]
+def test_an_entry_is_found_by_its_update_and_all_after_it(undisturbed):
+    ledger, text = Ledger(undisturbed.directory), written(undisturbed.directory)
+    for update in range(-1, 9):
+        entry = ledger.entry(update)
+        assert [without_clock(entry.metrics)] == ([line for line in text[METRICS] if line["update"] == update] or [{}])
+        assert list(entry.rollouts.values()) == [line for line in text[ROLLOUTS] if line["update"] == update]
+        assert [entry.number for entry in ledger.entries(update)] == list(range(max(update, 1), 7))
 
 
 # ---- torn -------------------------------------------------------------------------------------------------------
@@ -175,6 +186,7 @@ def test_a_damaged_line_is_named_and_stays_and_the_run_goes_on(settings, undistu
     assert f"{path} line {position + 1} is damaged and is not used" in diary.notes
     assert lines(path)[: len(text)] == text
     after = Ledger(settings.directory)
+    assert len(list(after.entries())) >= 5
     assert len(after.damage) == 1
     assert [after.digest(update) for update in (5, 6)] == [Ledger(undisturbed.directory).digest(u) for u in (5, 6)]
 
@@ -195,7 +207,7 @@ def test_damage_in_an_update_that_is_done_again_is_not_written_over(settings, un
     path.write_bytes(b"".join(text))
     assert go_on(settings).digest() == last_digest(undisturbed)
     assert lines(path)[:4] == text
-    assert sorted(Ledger(settings.directory).updates) == [1, 3, 4, 5, 6]
+    assert updates_in(settings.directory) == [1, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("count", range(1, 6))
@@ -205,7 +217,7 @@ def test_one_altered_update_number_hides_that_line_and_no_other(tmp_path, count)
         updates[position] = update
         (tmp_path / METRICS).write_text("".join(f'{{"update": {u}, "weights_digest": "{u}"}}\n' for u in updates))
         believed = set(range(1, count + 1)) - ({position + 1} if update != position + 1 else set())
-        assert set(Ledger(tmp_path).updates) == believed, f"{updates}"
+        assert set(updates_in(tmp_path)) == believed, f"{updates}"
 
 
 @pytest.mark.parametrize("count", range(2, 6))
@@ -215,7 +227,7 @@ def test_two_lines_run_together_hide_themselves_and_no_other(tmp_path, count):
         text[position] = text[position].replace("\n", "\v")
         (tmp_path / METRICS).write_text("".join(text))
         ledger = Ledger(tmp_path)
-        assert set(ledger.updates) == set(range(1, count + 1)) - {position + 1, position + 2}
+        assert set(updates_in(tmp_path)) == set(range(1, count + 1)) - {position + 1, position + 2}
         assert ledger.damage == [f"{tmp_path / METRICS} line {position + 1} is damaged and is not used"]
 
 
@@ -223,9 +235,9 @@ def test_lines_taken_away_do_not_hide_those_after_them(settings, undisturbed):
     for name, gone in ((METRICS, 2), (ROLLOUTS, 2 * BATCH)):
         path = settings.directory / name
         path.write_bytes(b"".join(lines(path)[gone:]))
-    assert sorted(Ledger(settings.directory).updates) == sorted(Ledger(settings.directory).rollouts) == [3, 4]
+    assert updates_in(settings.directory) == played_in(settings.directory) == [3, 4]
     assert go_on(settings).digest() == last_digest(undisturbed)
-    assert sorted(Ledger(settings.directory).updates) == [3, 4, 5, 6]
+    assert updates_in(settings.directory) == [3, 4, 5, 6]
 
 
 def test_any_flipped_bit_stops_the_run_loudly_or_changes_nothing_but_its_line(settings, undisturbed):
@@ -244,7 +256,7 @@ def test_any_flipped_bit_stops_the_run_loudly_or_changes_nothing_but_its_line(se
         missing = digests_in(undisturbed.directory) - digests_in(run.directory)
         assert len(missing) <= 2  # two where the end of a line was what was flipped
         assert {update for _, update, _, _ in missing} <= {1, 2, 3, 4}
-        assert sorted(Ledger(run.directory).updates)[-2:] == [5, 6]
+        assert updates_in(run.directory)[-2:] == [5, 6]
     print(f"{FLIPS} flipped bits in the ledger: {stopped} stopped the run, {FLIPS - stopped} did no harm")
     assert 0 < stopped < FLIPS / 2
 
@@ -316,23 +328,6 @@ def test_a_checkpoint_that_the_ledger_ends_before_is_not_used_and_this_is_said(s
         sentence = f"{path} is not used: the ledger ends at update {recorded}"
         assert (sentence in diary.notes) == (update > recorded)
     assert written(settings.directory) == written(undisturbed.directory)
-
-
-def test_a_long_run_keeps_the_lines_since_its_last_checkpoint_in_memory_and_no_others(tmp_path, monkeypatch):
-    held = []
-    commit = Ledger.commit
-
-    def watched(self: Ledger, metrics, rollouts) -> None:
-        commit(self, metrics, rollouts)
-        held.append((len(self.updates), len(self.rollouts)))
-
-    settings = small_settings(tmp_path / "run", updates=30)
-    train(settings)
-    monkeypatch.setattr(Ledger, "commit", watched)
-    go_on(dataclasses.replace(settings, updates=60))
-    assert len(held) == 30
-    assert max(updates for updates, _ in held) <= settings.checkpoint_every + 1
-    assert max(rollouts for _, rollouts in held) <= settings.checkpoint_every + 1
 
 
 # ---- what goes on from before -----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from bitexact.cli.exits import BadInput, Differs
 from bitexact.storage import checkpoints
 from bitexact.storage.state import State
 from pong.game import Pong
-from training import initial_state
+from training import initial_state, saved_policy
 from training.settings import Settings
 from training.update import compute_update
 
@@ -38,7 +38,7 @@ def settings(tmp_path: Path, given: Path) -> Settings:
 def test_the_weights_decide_and_not_the_file(settings, given, tmp_path):
     end = train(settings)
     whole = tmp_path / "whole.npz"  # a checkpoint, of which only the weights count
-    weights = checkpoints.load(given).weights
+    weights = saved_policy.load(given, print).weights
     checkpoints.write(whole, State(5, weights, {f"cache_{name}": array + 1 for name, array in weights.items()}))
     assert train(small_settings(tmp_path / "again", init_weights=whole)).digest() == end.digest()
     assert train(small_settings(tmp_path / "without")).digest() != end.digest()
@@ -80,9 +80,9 @@ def test_a_damaged_first_state_is_named(settings):
 def test_weights_of_the_run_that_is_to_be_overwritten_are_read_first(settings):
     train(settings)
     newest = settings.directory / "checkpoints" / "update-00000006.npz"
-    weights = checkpoints.load(newest).weights
+    weights = saved_policy.load(newest, print).weights
     train(dataclasses.replace(settings, init_weights=newest, overwrite=True, updates=1))
-    first = checkpoints.load(settings.directory / "checkpoints" / "update-00000000.npz").weights
+    first = saved_policy.load(settings.directory / "checkpoints" / "update-00000000.npz", print).weights
     assert all(np.array_equal(first[name], weights[name]) for name in weights)
 
 
@@ -116,7 +116,7 @@ def test_the_driver_begins_with_them_and_replay_agrees(tmp_path):
     done = finished(*flags, "--updates=2", f"--init-weights={file}", f"--run-dir={run}")
     assert done.returncode == 0, done.stderr
     chosen = Settings(batch_size=2, hidden_units=2)
-    now, expected, game = initial_state.from_weights(chosen, checkpoints.load(file).weights), [], Pong()
+    now, expected, game = initial_state.from_weights(chosen, saved_policy.load(file, print).weights), [], Pong()
     first = now.digest()
     for _ in range(2):
         now, batch = compute_update(chosen, now, game)

@@ -281,10 +281,10 @@ def assert_differs(run: Path, *arguments: str, names: list[str]) -> None:
 def test_a_torn_checkpoint_is_named_and_the_one_before_it_used(run, tear):
     path = run / CHECKPOINT.format(2)
     path.write_bytes(tear(path.read_bytes()))
-    replayed = Replayer(run)
+    replayed = Replayer(run, print)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replayed, "_replayed", lambda state, updates: dataclasses.replace(state, update=updates))
-        ending = ends(lambda _: replayed.update(3))
+        patch.setattr(replayed, "_replayed", lambda state, last: dataclasses.replace(state, update=last))
+        ending = ends(lambda _: print(replayed.update(3)))
     assert ending.output.startswith(f"{path} is damaged (")
     assert "recomputed after update 0" in ending.output
 

@@ -18,7 +18,7 @@ from bitexact.cli.exits import BadInput, Differs
 from bitexact.reporting import verdicts
 from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.ledger import METRICS, Ledger
-from bitexact.storage.run_directory import CHECKPOINTS
+from bitexact.storage.run import CHECKPOINTS
 from training.initial_state import from_seed
 from training.settings import Settings, read_settings
 from workload import faults
@@ -154,7 +154,7 @@ def test_a_ledger_that_is_not_as_without_faults_is_refused(
     elif what == "another digest":
         metrics.write_text(metrics.read_text().replace(digest, "0" * len(digest)))
     elif what == "another rollout":
-        of_one = Ledger(run).rollouts[2][1]["digest"]
+        of_one = Ledger(run).entry(2).rollouts[1]["digest"]
         rollouts.write_text(rollouts.read_text().replace(of_one, "0" * len(of_one)))
     else:
         rollouts.write_text(rollouts.read_text() + _line(rollouts, -1))

@@ -1,0 +1,27 @@
+"""JSON that may come from anywhere: parsed, or refused with a ValueError, whatever it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+_LARGEST_FILE = 1 << 24
+
+
+def parse(text: bytes) -> Any:
+    """What a JSON text says. Raises ValueError: also for what is nested too deep, or cannot be written out again."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if b"\\ud" in text.lower():  # half a character, that no terminal or file would take
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def parse_file(path: Path) -> Any:
+    """What a JSON file says. Raises OSError if it cannot be read, ValueError if that cannot be used."""
+    with path.open("rb") as file:
+        text = file.read(_LARGEST_FILE + 1)
+    if len(text) > _LARGEST_FILE:
+        raise ValueError(f"it is larger than {_LARGEST_FILE >> 20} MB")
+    return parse(text)
