@@ -184,27 +184,28 @@ def _forward(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, bytes
     place = start
     if start:
         file.seek(start - 1)
-        place = start - 1 + _pass_over(file)
+        place = start - 1 + _pass_over(file)[0]
     file.seek(place)
     while place < stop:
         text = file.readline(LONGEST_LINE)
         length = len(text)
         if length == LONGEST_LINE and not text.endswith(b"\n"):
-            text, length = b"\n", length + _pass_over(file)
+            rest, text = _pass_over(file)
+            length += rest
         if place + length > stop or not text.endswith(b"\n"):
             return
         yield place, text[:-1]
         place += length
 
 
-def _pass_over(file: BinaryIO) -> int:
-    """Read to the end of a line, or of the file: so many bytes."""
+def _pass_over(file: BinaryIO) -> tuple[int, bytes]:
+    """Read to the end of a line, or of the file: so many bytes, and the end, if it is one."""
     length = 0
     while part := file.readline(LONGEST_LINE):
         length += len(part)
         if part.endswith(b"\n"):
-            break
-    return length
+            return length, b"\n"
+    return length, b""
 
 
 def _with_the_next(lines: Iterable[Placed]) -> Iterator[tuple[Placed, Line | None]]:
