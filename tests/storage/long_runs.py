@@ -22,7 +22,7 @@ from bitexact.storage.ledger import METRICS, ROLLOUTS, irregularities
 from bitexact.storage.run import Run
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
-from training import initial_state, learning, learning_curve, replayer
+from training import initial_state, learning_curve, replayer
 from training.recorder import Recorder
 from training.rollout_record import RolloutRecord
 from training.run_config import opening
@@ -84,11 +84,11 @@ def replay(run: Path) -> None:
     """Replay the last update; its rollouts cost nothing."""
     last = Run.open(run).ledger.last_update
 
-    def update_alone(settings: Settings, state: State, game: object) -> tuple[State, SimpleNamespace]:
+    def compute_update(settings: Settings, state: State, game: object) -> tuple[State, SimpleNamespace]:
         records = [RolloutRecord(**line) for line in Run.open(run).ledger.entry(last).rollouts.values()]
         return State(last, state.weights, state.optimizer), SimpleNamespace(records=records)
 
-    learning.update_alone = update_alone
+    replayer.compute_update = compute_update
     told: list[str] = []
     assert replayer.Replayer(run, told.append).update(last).startswith(f"the same: update {last}, recomputed after")
     assert told == []
