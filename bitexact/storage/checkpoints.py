@@ -170,9 +170,7 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, archive.Kinds]]:
         raise BadCheckpoint(f"{path} is damaged ({type(error).__name__})") from None
 
 
-def _read(
-    path: Path, file: zipfile.ZipFile, found: archive.Kinds, expected: archive.Kinds
-) -> tuple[int, Arrays]:
+def _read(path: Path, file: zipfile.ZipFile, found: archive.Kinds, expected: archive.Kinds) -> tuple[int, Arrays]:
     """The update and the arrays, once what the file is said to hold is what is expected."""
     _expect_names(path, found, {**expected, **_ABOUT})
     if difference := archive.difference(found, {**expected, **_ABOUT}):

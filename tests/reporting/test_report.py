@@ -335,7 +335,15 @@ def test_the_command_ends_with_its_exit_code_and_one_line_on_standard_error(fail
 def test_a_run_of_another_system_is_held_to_its_own_properties(made, tmp_path):
     (lake,) = (found for found in catalog.find() if found.file == "examples/invariants.py")
     (made / "config.json").write_text(
-        json.dumps({"versions": {"numpy": "2"}, "initial_digest": "0", "ice": {"slippery": True}, "walkers": 16})
+        json.dumps(
+            {
+                "versions": {"numpy": "2"},
+                "python": "3",
+                "initial_digest": "0" * 64,
+                "ice": {"slippery": True},
+                "walkers": 16,
+            }
+        )
     )
     first, *others = lake.properties
     write_process(made, "host-1", hit(first, False, update=3), *map(hit, others))

@@ -15,7 +15,8 @@ from types import SimpleNamespace
 
 from small_runs import Diary, small_settings
 
-from bitexact.reporting import report_page, verdicts
+from bitexact.reporting import page as report_page
+from bitexact.reporting import verdicts
 from bitexact.storage import comparison, config
 from bitexact.storage.checkpoints import Checkpoints
 from bitexact.storage.ledger import METRICS, ROLLOUTS, irregularities
@@ -23,6 +24,7 @@ from bitexact.storage.run import Run
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
 from training import initial_state, learning_curve, replayer
+from training.charts import CHARTS
 from training.recorder import Recorder
 from training.rollout_record import RolloutRecord
 from training.run_config import opening
@@ -102,7 +104,7 @@ def compare(run: Path, other: Path) -> None:
 
 def page(run: Path, file: Path) -> None:
     """The report's page, and a learning curve."""
-    report_page.write(verdicts.make([run]), file)
+    report_page.write(verdicts.make([run]), file, CHARTS.curve)
     assert file.stat().st_size < 5_000_000
     assert len(learning_curve.read(run).reward) == Run.open(run).ledger.last_update
 
