@@ -65,7 +65,7 @@ def in_a_fresh_process(**environment: str) -> dict:
         from pong.play import RolloutId
         from training.rollout_task import GradientTask
         weights = policy.initial_weights(3, game.PIXELS, 32)
-        gradient, record = GradientTask({DISCOUNT}).run(game.Pong(), weights, {ROLLOUT_ID})
+        gradient, record = GradientTask({DISCOUNT}).run(game.Pong(), weights, {ROLLOUT_ID!r})
         print(json.dumps([digests.digest(gradient), dataclasses.asdict(record)]))
     """
     result = subprocess.run(
