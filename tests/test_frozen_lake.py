@@ -1,6 +1,7 @@
 """The example of another loop does what it shows: killed, resumed, with more or fewer actors, one digest."""
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -31,13 +32,20 @@ def recorded(run: Path) -> list[str]:
     return [line["weights_digest"] for line in lines(run / "metrics.jsonl")]
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Finished runs, by the number of actors. Not to be altered."""
+    found = {actors: tmp_path_factory.mktemp("lake") / "run" for actors in (1, 3)}
+    for actors, run in found.items():
+        done = finished(str(run), f"--updates={UPDATES}", f"--actors={actors}", program=LAKE)
+        assert done.returncode == 0, done.stderr
+    return found
+
+
 @pytest.mark.parametrize("actors", [1, 3])
-def test_the_number_of_actors_changes_nothing(tmp_path, digests, actors):
-    run = tmp_path / "run"
-    done = finished(str(run), f"--updates={UPDATES}", f"--actors={actors}", program=LAKE)
-    assert done.returncode == 0, done.stderr
-    assert recorded(run) == digests
-    lake.replay(run, seed=0)
+def test_the_number_of_actors_changes_nothing(runs, digests, actors):
+    assert recorded(runs[actors]) == digests
+    lake.replay(runs[actors], seed=0)
 
 
 def test_killed_with_its_actors_it_goes_on_to_the_same_digests(tmp_path, digests):
@@ -54,9 +62,8 @@ def test_killed_with_its_actors_it_goes_on_to_the_same_digests(tmp_path, digests
     lake.replay(run, seed=0)
 
 
-def test_a_digest_that_is_not_the_recorded_one_is_found(tmp_path):
-    run = tmp_path / "run"
-    assert finished(str(run), "--updates=2", program=LAKE).returncode == 0
+def test_a_digest_that_is_not_the_recorded_one_is_found(runs, tmp_path):
+    run = Path(shutil.copytree(runs[3], tmp_path / "run"))
     altered = (run / "metrics.jsonl").read_text().replace(recorded(run)[1], "0" * 64)
     (run / "metrics.jsonl").write_text(altered)
     with pytest.raises(Differs, match="update 2"):

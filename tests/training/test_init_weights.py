@@ -17,7 +17,7 @@ from bitexact.storage import checkpoints
 from bitexact.storage.state import State
 from pong.game import Pong
 from training import initial_state, saved_policy
-from training.settings import Settings
+from training.settings import REINFORCE, Settings, of_preset
 from training.update import compute_update
 
 
@@ -108,14 +108,13 @@ def test_compare_says_that_two_runs_began_with_other_weights(settings, tmp_path)
         compare.main([str(settings.directory), str(tmp_path / "plain")])
 
 
-def test_the_driver_begins_with_them_and_replay_agrees(tmp_path):
-    flags = ["--batch-size=2", "--hidden-units=2", "--actors=2"]
-    donor, run = tmp_path / "donor", tmp_path / "run"
-    assert finished(*flags, "--updates=1", "--seed=3", f"--run-dir={donor}").returncode == 0
-    file = donor / "checkpoints" / "update-00000001.npz"
-    done = finished(*flags, "--updates=2", f"--init-weights={file}", f"--run-dir={run}")
+def test_the_driver_begins_with_them_and_replay_agrees(golden_run, tmp_path):
+    file, run = tmp_path / "given.npz", tmp_path / "run"
+    shutil.copy(golden_run.directory / "checkpoints" / "update-00000001.npz", file)
+    flags = ["--preset=reinforce", "--batch-size=2", "--actors=2", "--updates=2"]
+    done = finished(*flags, f"--init-weights={file}", f"--run-dir={run}")
     assert done.returncode == 0, done.stderr
-    chosen = Settings(batch_size=2, hidden_units=2)
+    chosen = of_preset(REINFORCE, batch_size=2)
     now, expected, game = initial_state.from_weights(chosen, saved_policy.load(file, print).weights), [], Pong()
     first = now.digest()
     for _ in range(2):
@@ -123,5 +122,5 @@ def test_the_driver_begins_with_them_and_replay_agrees(tmp_path):
         expected.append(Digests(now.digest(), [record.digest for record in batch.records]))
     assert recorded_digests(run) == expected
     assert json.loads((run / "config.json").read_text())["initial_digest"] == first
-    shutil.rmtree(donor)
+    file.unlink()
     replay.main([str(run), "--all"])
