@@ -28,7 +28,7 @@ from rllib_worker.networks import Spec
 from rllib_worker.seeds import Address, Purpose
 
 REPRODUCIBLE = ("PPO", "A2C", "DQN")
-SAMPLE_TIMEOUT_S = 60.0
+SAMPLE_TIMEOUT_S = 300.0  # for a busy machine; a frozen runner is found long before (frozen.py)
 _DQN_FRAGMENT = 32  # steps that a runner hands over at a time, at least: whole episodes are played
 
 
@@ -132,10 +132,9 @@ def _ppo(parameters: dict[str, Any]) -> AlgorithmConfig:
 
 def _a2c(parameters: dict[str, Any]) -> AlgorithmConfig:
     return _common(
-        PPOConfig(),
+        PPOConfig().learners(learner_class=A2CTorchLearner),
         parameters,
         *("vf_loss_coeff", "entropy_coeff"),
-        learner_class=A2CTorchLearner,
         num_epochs=1,
         minibatch_size=None,
         lambda_=1.0,

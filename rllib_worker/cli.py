@@ -2,6 +2,8 @@
 
     python -m rllib_worker --config run.json [--dry-run] [--overwrite] [--set FIELD=VALUE ...]
     python -m rllib_worker --resume var/trainer/runs/RUN_ID
+    python -m rllib_worker evaluate RUN --opponent random --games 1000
+    python -m rllib_worker cross-play RUN RUN@10 random
     python -m rllib_worker schema PPO          the JSON Schema of an algorithm's parameters; `schema run` of a config
     python -m rllib_worker environments        families, ids, apis, spaces, masks
 
@@ -72,7 +74,12 @@ def start() -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Dispatch to the subcommand, or train."""
-    commands: dict[str, Callable[[Sequence[str]], None]] = {"schema": _schema, "environments": _environments}
+    commands: dict[str, Callable[[Sequence[str]], None]] = {
+        "evaluate": _evaluate,
+        "cross-play": _cross_play,
+        "schema": _schema,
+        "environments": _environments,
+    }
     if arguments and arguments[0] in commands:
         commands[arguments[0]](arguments[1:])
     else:
@@ -108,6 +115,18 @@ def _config_of(run: Path, changes: Sequence[str]) -> RayWorkerConfig:
     if changes:
         raise BadInput("--set changes a new run's config; one that goes on keeps its own.")
     return config
+
+
+def _evaluate(arguments: Sequence[str]) -> None:
+    from rllib_worker import playing  # imports torch, which training imports only when its environment is prepared
+
+    playing.evaluate(arguments)
+
+
+def _cross_play(arguments: Sequence[str]) -> None:
+    from rllib_worker import playing
+
+    playing.play_all(arguments)
 
 
 def _schema(arguments: Sequence[str]) -> None:

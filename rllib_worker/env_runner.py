@@ -4,6 +4,7 @@ Whole episodes are played where the algorithm is promised to be reproducible: at
 nothing but the weights and its address.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,13 +50,13 @@ class SeededEnvRunner(MultiAgentEnvRunner):
         super().__init__(config=config, **kwargs)
 
     def begin(self, iteration: Iteration) -> int:
-        """An iteration begins: episodes are counted anew. Returns this runner's number."""
+        """An iteration begins: episodes are counted anew. Returns this process's number."""
         self._begun, self._episode = iteration, 0
         self._records = []
         for module in self.module.values():
             if hasattr(module, "epsilon"):
                 module.epsilon = iteration.epsilon
-        return self._number
+        return os.getpid()
 
     def records(self) -> list[EpisodeRecord]:
         """The episodes that ended in this iteration, in order."""

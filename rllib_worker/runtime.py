@@ -23,7 +23,7 @@ from bitexact.storage import checkpoints
 from bitexact.storage.checkpoints import BadCheckpoint
 from bitexact.storage.run_directory import RunDirectory
 from bitexact.storage.state import State
-from rllib_worker import algorithms, invariants, policies, tree
+from rllib_worker import algorithms, invariants, policies, policy_file, tree
 from rllib_worker.analytics import Analytics
 from rllib_worker.config import PolicyConfiguration, RayWorkerConfig
 from rllib_worker.env_runner import EpisodeRecord
@@ -34,6 +34,7 @@ from rllib_worker.shown_elsewhere import ShownElsewhere
 from rllib_worker.trainer import Outcome, Trainer, weights
 
 _GOING_BACK = 20  # times in a row that runners may be lost before the run gives up
+POLICIES = "policies"
 _LAST = 100  # episodes of the mean that is shown
 
 
@@ -102,7 +103,19 @@ class _Attempt:
                 self._save(analytics)
         if self._config.checkpoint.checkpoint_at_end:
             self._save(analytics)
+        if self._config.checkpoint.export_policy:
+            self._export(analytics)
         return True
+
+    def _export(self, analytics: Analytics) -> None:
+        """Write each policy that learned to a file of its own."""
+        arrays = tree.flatten({"trainer": self._trainer.state(buffer=False)})
+        folder = self._directory.path / POLICIES
+        folder.mkdir(exist_ok=True)
+        for name in policies.learning(self._config, self._trainer.game.agents):
+            path = folder / f"{name}.npz"
+            policy_file.save(policy_file.of_arrays(self._config, arrays, name), path)
+            analytics.artifact(f"policy {name}", path)
 
     def _start(self) -> _Reached:
         """Restore the newest good checkpoint, or begin."""

@@ -8,6 +8,7 @@ Ray must be running. Nothing here writes files or decides when an iteration is d
 """
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -24,6 +25,7 @@ from rllib_worker import algorithms, policies, replay_buffer, tree
 from rllib_worker.config import RayWorkerConfig
 from rllib_worker.env_runner import EpisodeRecord, Iteration, SeededEnvRunner
 from rllib_worker.environments import EnvironmentFactory
+from rllib_worker.frozen import frozen_are_killed
 from rllib_worker.seeds import Address, Purpose
 
 ANSWER_S = 30.0  # a runner that is not sampling answers within this, or is taken for lost
@@ -52,6 +54,7 @@ class Trainer:
         self._rllib = algorithms.build(config, self.shapes, self.game.agents)
         self._algorithm: Any = self._rllib.build_algo()
         self._lost: list[int] = []
+        self._processes: set[int] = set()  # the runners'
         self._iteration = 0
 
     def __enter__(self) -> "Trainer":
@@ -69,7 +72,7 @@ class Trainer:
         """Set all streams: in runners, learner and replay buffer."""
         self._iteration = iteration
         begun = Iteration(iteration, snapshots, algorithms.epsilon(self._config, steps))
-        self._ask(functools.partial(SeededEnvRunner.begin, iteration=begun))
+        self._processes = set(self._ask(functools.partial(SeededEnvRunner.begin, iteration=begun))) - {os.getpid()}
         address = Address(self._config.seed, iteration)
         address.seed_generators(Purpose.LEARNER)
         if hasattr(self._algorithm, "local_replay_buffer") and self._algorithm.local_replay_buffer is not None:
@@ -77,8 +80,24 @@ class Trainer:
 
     def train(self) -> Outcome:
         """One iteration: rounds of RLlib's until enough steps were sampled, or a runner is missed."""
+        before = self.steps()
+        with frozen_are_killed(self._processes):
+            result = self._rounds(before)
+        records = [record for answer in self._ask(SeededEnvRunner.records) for record in answer]
+        steps = self.steps() - before
+        if self._config.training.algorithm in algorithms.REPRODUCIBLE and steps != sum(one.length for one in records):
+            self._lost.append(0)  # a sample came after RLlib's time limit, and is in nobody's batch
+        return Outcome(
+            steps=steps,
+            records=sorted(records, key=lambda one: (one.iteration, one.runner, one.episode)),
+            losses=_losses(result.get("learners", {})),
+            lost=sorted(set(self._lost)),
+        )
+
+    def _rounds(self, before: int) -> dict[str, Any]:
+        """Rounds of RLlib's; the results of the last."""
         wanted = self._config.training.parameters().get("steps_per_iteration", 1)
-        before, fruitless, result = self.steps(), 0, {}
+        fruitless, result = 0, {}
         while not self._lost and self.steps() - before < wanted:
             reached = self.steps()
             result = self._algorithm.train()
@@ -89,13 +108,7 @@ class Trainer:
                     f"iteration {self._iteration} samples nothing: RLlib's train() came back {_FRUITLESS} times "
                     f"without a step; give the run more CPUs or workers"
                 )
-        records = [record for answer in self._ask(SeededEnvRunner.records) for record in answer]
-        return Outcome(
-            steps=self.steps() - before,
-            records=sorted(records, key=lambda one: (one.iteration, one.runner, one.episode)),
-            losses=_losses(result.get("learners", {})),
-            lost=sorted(set(self._lost)),
-        )
+        return result
 
     def steps(self) -> int:
         """Environment steps sampled since the run began."""
