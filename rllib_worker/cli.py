@@ -95,9 +95,10 @@ def _train(asked: Train) -> None:
         config = _config_of(Path(asked.resume or ""), asked.set)
     os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
     process_environment.prepare_ray(embedded=True)  # before Ray is imported: it reads its environment then
-    logging.getLogger("ray").setLevel(logging.ERROR)
     from rllib_worker import compatibility  # imports torch and RLlib, which the other commands do without
 
+    for name in ("ray", "ray.rllib"):  # set anew when they are imported
+        logging.getLogger(name).setLevel(logging.ERROR)
     report = compatibility.check(config)
     if asked.dry_run:
         print(report.text())

@@ -1,6 +1,5 @@
 """A training session: the run's folder opened, Ray started, the runtime run, and how it ended written down."""
 
-import logging
 import os
 import shlex
 import warnings
@@ -53,10 +52,9 @@ def _start_ray(config: RayWorkerConfig, stack: ExitStack, interrupts: Interrupts
     warnings.filterwarnings("ignore")
     import torch
 
-    from bitexact.cluster.ray_cluster import connect
+    from bitexact.cluster.ray_session import connect
 
     torch.set_num_threads(1)  # another number of threads may round a sum otherwise
-    logging.getLogger("ray").setLevel(logging.ERROR)
     stack.enter_context(connect(None, config.resources.num_workers * config.resources.num_cpus + 1))
     interrupts.install()
 

@@ -101,7 +101,7 @@ def test_an_evaluation_is_the_same_in_any_number_of_processes_and_without_a_clus
     assert not ray.is_initialized()
 
 
-@pytest.mark.parametrize("algorithm", ["PPO", "A2C", "DQN"])
+@pytest.mark.parametrize("algorithm", ["PPO", pytest.param("A2C", marks=pytest.mark.slow), "DQN"])
 def test_killed_and_resumed_is_the_run_that_was_not_killed(algorithm: str, tmp_path: Path) -> None:
     whole = write(tmp_path, config(algorithm, "whole"))
     code, out, err = finished("--config", str(whole))
@@ -119,15 +119,15 @@ def test_killed_and_resumed_is_the_run_that_was_not_killed(algorithm: str, tmp_p
     assert digests(run) == digests(tmp_path / "runs" / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_run_and_says_how_to_go_on(number: int, tmp_path: Path) -> None:
     values = config("PPO", "stopped", training={"algorithm": "PPO", "total_timesteps": 10**6})
     with started("--config", str(write(tmp_path, values))) as process:
         process.wait_for(lambda: "stopped" in str(list(tmp_path.glob("runs/stopped/analytics.json"))), "the start")
         process.send(number)
         assert process.wait(60.0) == 128 + number
-        assert process.err.count("\n") == 1
-        assert "--resume" in process.err
+        assert "Traceback" not in process.err
+        assert "Go on with: python -m rllib_worker --resume" in process.err.splitlines()[-1]
     assert json.loads((tmp_path / "runs/stopped/analytics.json").read_text())["status"] == "ended"
 
 
@@ -141,7 +141,7 @@ def test_a_run_is_held_and_let_go(tmp_path: Path) -> None:
         assert process.wait() == 0, process.err
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
 def test_a_lost_runner_is_replaced_and_no_digest_changes(number: int, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"resources": {"num_workers": 2}}
     code, out, err = finished("--config", str(write(tmp_path, config("PPO", "whole", **changes))))
