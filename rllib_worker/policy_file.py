@@ -16,7 +16,7 @@ from bitexact.cli.exits import BadInput
 from bitexact.determinism.arrays import Arrays
 from bitexact.storage import checkpoints
 from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
-from bitexact.storage.run_directory import CHECKPOINTS
+from bitexact.storage.run import CHECKPOINTS
 from bitexact.storage.state import State
 from rllib_worker import policies
 from rllib_worker.config import RayWorkerConfig
@@ -47,7 +47,7 @@ def from_run(run: Path, module: str | None = None, iteration: int | None = None)
         raise BadInput(f"{run} has no checkpoint yet: let it train until there is one.")
     path = kept.path(kept.updates()[-1] if iteration is None else iteration)
     try:
-        arrays = checkpoints.load(path).arrays()
+        arrays = checkpoints.load_any(path).arrays()
     except BadCheckpoint as bad:
         raise BadInput(f"{bad}: name another with @ITERATION; there are {kept.updates()}.") from None
     return of_arrays(config, arrays, module)
@@ -85,13 +85,13 @@ def save(policy: SavedPolicy, path: Path) -> None:
         "high": policy.high,
     }
     described = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    checkpoints.write(path, State.of(0, {**policy.weights, _ABOUT: described}))
+    checkpoints.write(path, State(0, {**policy.weights, _ABOUT: described}, {}))
 
 
 def load(path: Path) -> SavedPolicy:
     """Read a policy from a file. Raises BadInput."""
     try:
-        arrays = checkpoints.load(path).arrays()
+        arrays = checkpoints.load_any(path).arrays()
         about = json.loads(arrays.pop(_ABOUT).tobytes())
     except BadCheckpoint as bad:
         raise BadInput(f"{bad}: name a file that a run exported.") from None
