@@ -14,6 +14,7 @@ and, at the end, killed, however it got away from its parent.
 
 import functools
 import ipaddress
+import itertools
 import json
 import os
 import re
@@ -59,18 +60,24 @@ class Digests(NamedTuple):
     rollouts: list[str]
 
 
-@functools.cache
 def digests_without_ray(updates: int, **settings: Any) -> list[Digests]:
     """The digests of a run's first updates: one process, one game after the other, no driver, pool or Ray."""
-    return _train(Settings(**settings), updates)
+    known, further = _computed(**settings)
+    known += itertools.islice(further, max(0, updates - len(known)))
+    return known[:updates]
 
 
-def _train(settings: Settings, updates: int) -> list[Digests]:
-    game, current, digests = Pong(), initial_state.from_seed(settings), []
-    for _ in range(updates):
+@functools.cache
+def _computed(**settings: Any) -> tuple[list[Digests], Iterator[Digests]]:
+    """The digests of a run as far as somebody has asked for them, and those that come next: none is computed twice."""
+    return [], _train(Settings(**settings))
+
+
+def _train(settings: Settings) -> Iterator[Digests]:
+    game, current = Pong(), initial_state.from_seed(settings)
+    while True:
         current, batch = compute_update(settings, current, game)
-        digests.append(Digests(current.digest(), [record.digest for record in batch.records]))
-    return digests
+        yield Digests(current.digest(), [record.digest for record in batch.records])
 
 
 def recorded_digests(run: Path) -> list[Digests]:
