@@ -3,6 +3,8 @@
 import numpy as np
 
 import policy
+from bitexact.cli.exits import BadInput
+from bitexact.determinism import process
 from bitexact.determinism.arrays import Arrays
 from bitexact.storage.state import State
 from pong.game import PIXELS, SEEN
@@ -10,9 +12,12 @@ from training.adam import Adam
 from training.rmsprop import RMSProp
 from training.settings import REINFORCE, Settings
 
+_BYTES_A_WEIGHT = 32  # while they are drawn, and later with gradient and optimizer
+
 
 def from_seed(settings: Settings) -> State:
-    """Update 0: random weights from the seed, nothing accumulated."""
+    """Update 0: random weights from the seed, nothing accumulated. Raises BadInput if they do not fit into memory."""
+    _expect_room(settings)
     if settings.preset == REINFORCE:
         return from_weights(settings, policy.initial_weights(settings.seed, PIXELS, settings.hidden_units))
     weights = policy.initial_weights(settings.seed, SEEN, settings.hidden_units)
@@ -27,9 +32,23 @@ def from_weights(settings: Settings, weights: Arrays) -> State:
 
 
 def outline(settings: Settings) -> State:
-    """What a state of these settings is shaped like, all zeros: to hold against what a file says that it holds."""
+    """What a state of these settings is shaped like, all zeros: to hold against what a file says that it holds.
+
+    Raises BadInput if it does not fit into memory.
+    """
+    _expect_room(settings)
     inputs, hidden_units = PIXELS if settings.preset == REINFORCE else SEEN, settings.hidden_units
     weights = {"W1": np.zeros((inputs, hidden_units), np.float32), "W2": np.zeros(hidden_units, np.float32)}
     if settings.preset != REINFORCE:
         weights["V"] = np.zeros(hidden_units, np.float32)
     return from_weights(settings, weights)
+
+
+def _expect_room(settings: Settings) -> None:
+    inputs = PIXELS if settings.preset == REINFORCE else SEEN
+    needed, left = _BYTES_A_WEIGHT * inputs * settings.hidden_units, process.memory_left()
+    if needed > left:
+        raise BadInput(
+            f"--hidden-units={settings.hidden_units} takes {needed / 2**30:.1f} GB of memory, "
+            f"and there are {left / 2**30:.1f} GB left here: choose fewer, or a larger machine."
+        )

@@ -50,6 +50,7 @@ def _names(kind: type) -> tuple[str, ...]:
 _OF_ALL = ("preset", *_names(BaseSettings))
 _ONLY_OF = {preset: tuple(name for name in _names(kind) if name not in _OF_ALL) for preset, kind in _KIND_OF.items()}
 DECIDE_THE_RESULT = (*_OF_ALL, *_ONLY_OF[PPO], *_ONLY_OF[REINFORCE])
+_AUTO = "--resume=auto"
 _OF_ONE_COMMAND = ("init_weights", "resume", "overwrite", "redis_address")
 
 _Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -74,7 +75,8 @@ class Settings(PPOSettings, ReinforceSettings):
     init_weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Begin with a checkpoint's or pretrained weights: the run keeps them, and its digests are of what follows."""
     resume: _Flag = False
-    """Go on with the run in the run directory; what the command line leaves out is taken from there."""
+    """Go on with the run in the run directory; what the command line leaves out is taken from there. --resume=auto:
+    go on where there is one, else begin it."""
     overwrite: _Flag = False
     """Delete the run in the run directory and start anew."""
     checkpoint_every: Annotated[int, whole(1)] = 10
@@ -152,10 +154,8 @@ def of_preset(preset: Preset, **changes: Any) -> Settings:
 def from_command_line(arguments: Sequence[str]) -> Settings:
     """The settings that a command line asks for, with those of the run where it resumes one. Raises BadInput."""
     _no_empty_values(arguments)
-    arguments = _with_presets_own_names(arguments)
-    settings = command_line.parse(Settings, arguments, "python driver.py")
-    settings = command_line.parse(Settings, arguments, "python driver.py", defaults=of_preset(settings.preset))
-    settings.check()
+    arguments = _started_or_resumed(_with_presets_own_names(arguments))
+    settings = _parse(arguments)
     if settings.resume:
         recorded = dataclasses.replace(read_settings(settings.directory), run_dir=settings.run_dir)
         settings = command_line.parse(Settings, arguments, "python driver.py", defaults=recorded)
@@ -165,6 +165,32 @@ def from_command_line(arguments: Sequence[str]) -> Settings:
         print("--redis-address is now called --address.")
         settings = dataclasses.replace(settings, address=settings.redis_address, redis_address=None)
     return settings
+
+
+def _parse(arguments: Sequence[str]) -> Settings:
+    """What a command line says, over its preset's defaults."""
+    settings = command_line.parse(Settings, arguments, "python driver.py")
+    settings = command_line.parse(Settings, arguments, "python driver.py", defaults=of_preset(settings.preset))
+    settings.check()
+    return settings
+
+
+def _started_or_resumed(arguments: Sequence[str]) -> Sequence[str]:
+    """The same with `--resume=auto` decided: `--resume` where there is a run, nothing where there is none.
+
+    A run that is there has begun with its own weights: what the command gave it to begin with is left out then.
+    """
+    if _AUTO not in arguments:
+        return arguments
+    settings = _parse([argument for argument in arguments if argument != _AUTO])
+    if settings.overwrite or settings.resume:
+        raise BadInput(f"{_AUTO} goes with neither --overwrite nor --resume: it decides by what is there.")
+    beginning = ["--init-weights", f"--init-weights={settings.init_weights}", str(settings.init_weights)]
+    is_there = (settings.directory / config.CONFIG).exists()
+    left_out = {_AUTO, *(beginning if is_there and settings.init_weights else [])}
+    others = [argument for argument in arguments if argument not in left_out]
+    named = [] if settings.run_dir else [f"--run-dir={settings.directory}"]
+    return [*others, "--resume", *named] if is_there else others
 
 
 def read_settings(directory: Path) -> Settings:

@@ -1,12 +1,16 @@
 """What a process must be like to compute the same bits as another, and the handshake in which it says what it is."""
 
+import contextlib
 import os
 import platform
+import resource
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import psutil
 
 from bitexact.determinism import versions
 
@@ -42,3 +46,14 @@ def keep_denormals() -> bool:
 def is_tested_processor() -> bool:
     """Whether the promise of equal bits is tested on this kind of processor."""
     return platform.machine() in ("x86_64", "AMD64")
+
+
+def memory_left() -> int:
+    """Bytes of memory that this process can have at most: of the machine's, its control group's, its address space."""
+    left: list[int] = [psutil.virtual_memory().available]
+    with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
+        left.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))  # what is used of it may be files' pages
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        left.append(limit - psutil.Process().memory_info().vms)
+    return max(0, min(left))

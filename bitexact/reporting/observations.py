@@ -3,12 +3,14 @@
 A file holds the first pass and the first failure of each property in its process.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bitexact.storage import untrusted
+
+_MOST_NAMED = 1000  # damaged lines
 _NEEDED = {"message": str, "assert_type": str, "condition": bool, "hit": bool}  # of what the SDK writes of an assertion
 
 
@@ -35,15 +37,23 @@ def observe(folders: Iterable[Path]) -> Observations:
     observations = Observations()
     for path in sorted(path for folder in folders for path in folder.glob("*.jsonl")):
         observations.files += 1
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-            try:
-                hit = _assertion(json.loads(line))
-            except (ValueError, RecursionError):
-                observations.damage.append(f"{path} line {number} is damaged and is not used")
-                continue
-            if hit and hit["hit"]:
-                _note(observations.seen.setdefault(hit["message"], Seen()), hit, path)
+        try:
+            _observe_one(observations, path)
+        except OSError as error:
+            observations.damage.append(f"{path} cannot be read ({error.strerror})")
     return observations
+
+
+def _observe_one(observations: Observations, path: Path) -> None:
+    for number, line in enumerate(untrusted.lines(path), start=1):
+        try:
+            hit = _assertion(untrusted.parse(line))
+        except ValueError:
+            if len(observations.damage) < _MOST_NAMED:
+                observations.damage.append(f"{path} line {number} is damaged and is not used")
+            continue
+        if hit and hit["hit"]:
+            _note(observations.seen.setdefault(hit["message"], Seen()), hit, path)
 
 
 def _assertion(line: Any) -> dict[str, Any] | None:

@@ -100,11 +100,12 @@ class Checkpoints:
         """Delete what killed drivers have left half written. Raises DiskRefused."""
         durable.delete_leftovers(self._folder, "update-*.npz")
 
-    def clear(self) -> None:
-        """Delete all. Raises DiskRefused."""
+    def clear(self, but_the_first: bool = False) -> None:
+        """Delete all, or all but that of update 0. Raises DiskRefused."""
         self.delete_leftovers()
         for update in self.updates():
-            durable.delete(self.path(update))
+            if update or not but_the_first:
+                durable.delete(self.path(update))
 
 
 def write(path: Path, state: State) -> None:

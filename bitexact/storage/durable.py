@@ -66,9 +66,13 @@ def truncate(path: Path, length: int) -> None:
 
 
 def delete(path: Path) -> None:
-    """Delete a file, if it is there. Raises DiskRefused."""
+    """Delete a file, if it is there, so that no power cut brings it back. Raises DiskRefused."""
     with refusing(path):
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        sync_folder(path.parent)
 
 
 def delete_leftovers(folder: Path, name: str) -> None:

@@ -143,11 +143,6 @@ class Ledger:
                 tell(f"{path} ended in the middle of a line: {torn} bytes cut off")
                 durable.truncate(path, lines.size() - torn)
 
-    def clear(self) -> None:
-        """Delete the files. Raises DiskRefused."""
-        for name in self._lines:
-            durable.delete(self._directory / name)
-
 
 def irregularities(directory: Path) -> list[str]:
     """What is wrong with a ledger's order, a sentence each: updates count from 1, each of them and its rollouts once.

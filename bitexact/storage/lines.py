@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 from bitexact.cli.exits import BadInput
 from bitexact.storage import untrusted
+from bitexact.storage.untrusted import LONGEST_LINE
 
-LONGEST_LINE = 1 << 20  # bytes; a longer one is damage, and is passed over without being held
 _TAIL = 1 << 18  # bytes that are read from a file's end, or where a bisection ends
 _PROBED = 8  # sound lines that a bisection looks at in one place: an altered number among them misleads nobody
 _MOST_NAMED = 100  # damaged lines; of a file that is none of ours, not every line need be named

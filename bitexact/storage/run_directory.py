@@ -21,11 +21,12 @@ from typing import Any
 from bitexact.cli.exits import BadInput
 from bitexact.storage import config, durable
 from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
-from bitexact.storage.ledger import METRICS, ROLLOUTS, Ledger
+from bitexact.storage.ledger import EVENTS, METRICS, ROLLOUTS, Ledger
 from bitexact.storage.run import CHECKPOINTS, PROPERTIES, Run, WrongBeginning
 from bitexact.storage.state import State
 
 LOCK = "lock"
+LEDGER = (METRICS, ROLLOUTS, EVENTS)
 TRACKED, TENSORBOARD = "tracked.json", "tensorboard"  # written by track.py
 
 
@@ -70,8 +71,8 @@ def open_for_writing(opening: Opening, tell: Callable[[str], None]) -> Iterator[
     """
     directory, first = opening.directory, opening.first
     with locked(directory) as lock:
-        files = [directory / config.CONFIG, directory / METRICS, directory / ROLLOUTS]
-        holds_a_run = any(path.exists() for path in files) or bool(Checkpoints(directory / CHECKPOINTS).updates())
+        _expect_files(directory)
+        holds_a_run = _holds_a_run(directory)
         if opening.resume:
             first = _check_same_run(Run.open(directory), first)
             Ledger(directory).cut_torn_lines(tell)
@@ -82,6 +83,8 @@ def open_for_writing(opening: Opening, tell: Callable[[str], None]) -> Iterator[
             )
         elif holds_a_run:
             _clear(directory)
+        else:
+            Checkpoints(directory / CHECKPOINTS).clear()
         _delete_leftovers(directory)
         if opening.first_is_given:
             Checkpoints(directory / CHECKPOINTS).save(first)
@@ -125,6 +128,21 @@ def _take_lock(lock: int, directory: Path) -> None:
         os.pwrite(lock, f"driver process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
+def _expect_files(directory: Path) -> None:
+    """Raise BadInput where something that is no file stands in the place of one of the run's."""
+    for name in (config.CONFIG, *LEDGER):
+        path = directory / name
+        if path.exists() and not path.is_file():
+            raise BadInput(f"{path} is no file: move it away, or choose another --run-dir.")
+
+
+def _holds_a_run(directory: Path) -> bool:
+    """Whether there is anything of a run. First weights alone are none: it was killed before it began."""
+    if any((directory / name).exists() for name in (config.CONFIG, METRICS, ROLLOUTS)):
+        return True
+    return any(update > 0 for update in Checkpoints(directory / CHECKPOINTS).updates())
+
+
 def _check_same_run(run: Run, initial: State) -> State:
     """The run's first state. Raises BadInput unless what is here would go on as it began: same packages and weights."""
     if differences := run.other_versions():
@@ -149,10 +167,16 @@ def _delete_leftovers(directory: Path) -> None:
 
 
 def _clear(directory: Path) -> None:
-    """Delete a run's files, and nothing that is not a run's; last the one that says that there is a run."""
-    Ledger(directory).clear()
-    Checkpoints(directory / CHECKPOINTS).clear()
+    """Delete a run's files, and nothing that is not a run's.
+
+    Last what it goes on by where this is cut off: its config, and after that the weights that it was given.
+    """
+    checkpoints = Checkpoints(directory / CHECKPOINTS)
+    for name in LEDGER:
+        durable.delete(directory / name)
+    checkpoints.clear(but_the_first=True)
     shown = [directory / TRACKED, *(directory / TENSORBOARD).glob("events.out.tfevents.*")]
     for path in [*(directory / PROPERTIES).glob("*.jsonl"), *shown]:
         durable.delete(path)
     durable.delete(directory / config.CONFIG)
+    checkpoints.clear()

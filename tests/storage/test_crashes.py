@@ -43,8 +43,11 @@ from small_runs import (
 
 from bitexact.cli.exits import DiskRefused
 from bitexact.determinism.arrays import Arrays
+from bitexact.storage import checkpoints
+from bitexact.storage.state import State
 from pong.game import Pong
 from pong.play import RolloutId
+from training import initial_state
 from training.rollout_record import RolloutRecord
 from training.rollout_task import task_of
 from training.settings import Settings
@@ -77,10 +80,18 @@ def resume(directory: Path) -> Scenario:
 
 
 def overwrite(directory: Path) -> Scenario:
-    """Of a run with another seed."""
+    """Of a run with another seed, that was given weights to begin with."""
     settings = small_settings(directory)
-    train(replace(settings, seed=99))
+    train(given_weights(replace(settings, seed=99)))
     return Scenario(replace(settings, overwrite=True))
+
+
+def given_weights(settings: Settings) -> Settings:
+    """The same, beginning with weights that its own do not lead to."""
+    file = settings.directory.with_name("given.npz")
+    weights = initial_state.from_seed(replace(settings, seed=7)).weights
+    checkpoints.write(file, State(3, weights, {}))
+    return replace(settings, init_weights=file)
 
 
 SCENARIOS = pytest.mark.parametrize("scenario", [first_start, resume, overwrite])
@@ -189,7 +200,7 @@ def test_a_run_goes_on_to_the_same_end_after_a_power_cut_before_any_call(scenari
 
 def test_a_run_whose_overwriting_is_killed_before_its_last_file_is_gone_can_still_be_gone_on_with(folders):
     undisturbed = small_settings(next(folders) / "run", seed=99)
-    expected = train(undisturbed).digest()
+    expected = train(given_weights(undisturbed)).digest()
     calls = calls_of(overwrite, next(folders))
     last = max(at for at, (name, path) in enumerate(calls, 1) if (name, path.name) == ("unlink", "config.json"))
     for at in range(1, last + 1):

@@ -494,3 +494,30 @@ def test_what_ray_says_about_a_cluster_is_handed_on(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(ray_status))
     with pytest.raises(BadInput, match=r"^no Ray cluster can be joined at auto \(the token is another\)"):
         ray_session.expect_an_answer("auto")
+
+
+def test_resume_auto_begins_a_run_where_there_is_none_and_goes_on_with_one_that_is_there(run_dir):
+    command = ["--resume=auto", f"--run-dir={run_dir}", "--batch-size=3", "--updates=9"]
+    assert from_command_line(command) == from_command_line(command[1:])
+    begun = dataclasses.replace(from_command_line(command), checkpoint_every=4)
+    config.write(run_dir, {"settings": begun.lasting()}, initial_state.from_seed(begun).digest())
+    assert from_command_line(command) == dataclasses.replace(begun, resume=True)
+    with pytest.raises(BadInput, match="--batch-size is 4, but the run in"):
+        from_command_line(["--resume=auto", f"--run-dir={run_dir}", "--batch-size=4"])
+
+
+def test_resume_auto_leaves_out_what_a_run_that_is_there_has_begun_with(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["--resume=auto", "--init-weights=given.npz"]
+    begun = from_command_line(command)
+    assert (begun.resume, begun.init_weights) == (False, Path("given.npz"))
+    begun.directory.mkdir(parents=True)
+    config.write(begun.directory, {"settings": begun.lasting()}, "0" * 64)
+    again = from_command_line(command)
+    assert (again.resume, again.init_weights, again.directory) == (True, None, begun.directory)
+
+
+@pytest.mark.parametrize("other", ["--overwrite", "--resume"])
+def test_resume_auto_excludes_what_decides_otherwise(run_dir, other):
+    with pytest.raises(BadInput, match="--resume=auto goes with neither"):
+        from_command_line(["--resume=auto", other, f"--run-dir={run_dir}"])
