@@ -496,14 +496,14 @@ def test_what_ray_says_about_a_cluster_is_handed_on(tmp_path, monkeypatch):
         ray_session.expect_an_answer("auto")
 
 
-def test_resume_auto_begins_a_run_where_there_is_none_and_goes_on_with_one_that_is_there(run_dir):
-    command = ["--resume=auto", f"--run-dir={run_dir}", "--batch-size=3", "--updates=9"]
+def test_resume_auto_begins_a_run_where_there_is_none_and_goes_on_with_one_that_is_there(tmp_path):
+    command = ["--resume=auto", f"--run-dir={tmp_path}", "--batch-size=3", "--updates=9"]
     assert from_command_line(command) == from_command_line(command[1:])
     begun = dataclasses.replace(from_command_line(command), checkpoint_every=4)
-    config.write(run_dir, {"settings": begun.lasting()}, initial_state.from_seed(begun).digest())
+    config.write(tmp_path, {"settings": begun.lasting()}, initial_state.from_seed(begun).digest())
     assert from_command_line(command) == dataclasses.replace(begun, resume=True)
     with pytest.raises(BadInput, match="--batch-size is 4, but the run in"):
-        from_command_line(["--resume=auto", f"--run-dir={run_dir}", "--batch-size=4"])
+        from_command_line(["--resume=auto", f"--run-dir={tmp_path}", "--batch-size=4"])
 
 
 def test_resume_auto_leaves_out_what_a_run_that_is_there_has_begun_with(tmp_path, monkeypatch):
