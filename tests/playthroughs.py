@@ -7,8 +7,6 @@ A scenario is a function here that yields lines: what happened, actions, rewards
 OpenSpiel's playthroughs. No Ray, no clock, no path of this machine.
 """
 
-import contextlib
-import io
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -185,12 +183,10 @@ def a_replay(folder: Path) -> Iterator[str]:
 
     settings = small_settings(folder / "run", updates=2, batch_size=1, hidden_units=4)
     yield f"recorded: {train(settings, rollout=played).digest()[:DIGITS]}"
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        replayer = Replayer(folder / "run")
-        replayer.everything()
-        replayer.update(1)
-        replayer.rollout(2, 0, None, None)
-    yield from said.getvalue().splitlines()
+    said: list[str] = []
+    replayer = Replayer(folder / "run", said.append)
+    said += [replayer.everything(), replayer.update(1), replayer.rollout(2, 0, None, None)]
+    yield from said
 
 
 # ---- the pool -----------------------------------------------------------------------------------------------------
