@@ -47,6 +47,7 @@ def main(arguments: Sequence[str]) -> None:
         try:
             with (
                 open_for_writing(opening(settings), progress.note) as run,
+                exits.bugs_noted_in(run.path, _tell_of_a_bug),
                 interrupts.blamed(),
                 beside.running(_tracker(settings)),
             ):
@@ -64,6 +65,12 @@ def _train(settings: Settings, run: RunDirectory, progress: Progress, interrupts
     from training import loop
 
     loop.train(settings, run, PongEnv, progress, interrupts)
+
+
+def _tell_of_a_bug(error: Exception) -> None:
+    import invariants  # with the SDK: the environment is prepared, if it came to that
+
+    invariants.no_exception_is_our_own({"exception": type(error).__name__})
 
 
 def _tracker(settings: Settings) -> list[str]:

@@ -22,7 +22,7 @@ from bitexact.cli import process_environment
 
 process_environment.direct_properties()  # before the SDK is imported: it chooses its output then
 
-from antithesis.assertions import always, always_less_than_or_equal_to, reachable, sometimes
+from antithesis.assertions import always, always_less_than_or_equal_to, reachable, sometimes, unreachable
 
 from bitexact.reporting.guards import Where, guard, reached_by
 
@@ -277,6 +277,12 @@ def a_batch_completes_although_an_actor_died(actors_lost: int, where: Where) -> 
 def a_rollout_moves_to_another_node(moved: int, where: Where) -> None:
     """Reached when a lost rollout is dispatched again on another node."""
     sometimes(moved > 0, "A lost rollout is computed on another node", where)
+
+
+@reached_by("a bug: an exception of our own, which ends the driver with exit code 6")
+def no_exception_is_our_own(where: Where) -> None:
+    """What the infrastructure does is sorted and answered; whatever else is raised is a mistake in this program."""
+    unreachable("The driver is not ended by an exception of its own", where)
 
 
 # ---- in a test command ----------------------------------------------------------------------------------------------

@@ -91,6 +91,7 @@ class Recorder:
     def _check(self, update: int, metrics: dict[str, Any], rollouts: list[dict[str, Any]]) -> None:
         ledger = self._run.ledger
         where = {"update": update}
+        self._run.expect_in_place()
         invariants.one_driver_writes_a_run(self._run.holds_lock(), where)
         invariants.updates_are_committed_in_order(update, ledger.last_update, where)
         if self._settings.resume and self._resumed_after is not None:

@@ -8,11 +8,9 @@ when it is first imported.
 import importlib
 import os
 import pwd
-import sys
 from pathlib import Path
 
-from bitexact.cli import process_environment
-from bitexact.cli.exits import Ended
+from bitexact.cli import exits, process_environment
 from bitexact.storage.run import PROPERTIES
 
 RUN_VARIABLE = "RAY_PONG_RUN"  # names the run directory
@@ -24,11 +22,7 @@ def run_command(name: str) -> None:
     _become_owner(run)
     process_environment.prepare_command(run / PROPERTIES)
     checks = importlib.import_module("workload.checks")
-    try:
-        print(getattr(checks, name)(run))
-    except Ended as end:
-        print(end, file=sys.stderr)
-        sys.exit(end.exit_code)
+    exits.run(lambda _: print(getattr(checks, name)(run)))
 
 
 def _become_owner(run: Path) -> None:

@@ -15,6 +15,7 @@ itself depends on its exit code (exits.py):
 
     0                      the run is complete: nothing more to do
     1, with a sentence     a property failed: it stays stopped, for somebody to look at
+    6                      a bug in this program: likewise
     2                      bad input: said, and tried again every minute, as a volume or a head may be mended meanwhile
     4                      the disk refuses: tried again every half minute
     3 and all others       the cluster is lost, or the process was: soon
@@ -143,7 +144,7 @@ class Driver:
     def _ended(self, code: int, joined: bool) -> None:
         if code == 0:
             self.complete, self.end = True, "the run is complete"
-        elif code == 1 and self._sentence:
+        elif code in (1, 6) and self._sentence:
             self.end = f"the driver stays stopped: {self._sentence}"
         if self.end:
             say(self.end)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once while nothing is at stake, between two steps of the work once it runs."""
+"""Ctrl-C, SIGTERM, a closed terminal: at once while nothing is at stake, between two steps of the work once it runs."""
 
 import signal
 import socket
@@ -10,22 +10,24 @@ from types import FrameType
 
 from bitexact.cli.exits import Ended, Interrupted
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE_S = 3.5
 
 
 class Interrupts:
-    """Turns SIGINT and SIGTERM into `exits.Interrupted`."""
+    """Turns SIGINT, SIGTERM and SIGHUP into `exits.Interrupted`; one that is ignored, as under `nohup`, stays so."""
 
     def __init__(self) -> None:
         self._caught: int | None = None
         self._deferring = False
+        self._ignored = {number for number in _STOPS if signal.getsignal(number) is signal.SIG_IGN}
         self.install()
 
     def install(self) -> None:
         """Take the signals over; again after `ray.init`, which puts handlers of its own."""
         for number in _STOPS:
-            signal.signal(number, self._on_signal)
+            if number not in self._ignored:
+                signal.signal(number, self._on_signal)
 
     def defer(self, end_now: Callable[[Interrupted], None] | None = None) -> None:
         """From now on only note a signal, for `check`; a second one still ends the program at once.

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from bitexact.cli.exits import PropertyFailed
 
 # What kind of run reaches a property.
-SITUATIONS = ("every run", "a preset", "a resume", "an evaluation", "faults", "a test command")
+SITUATIONS = ("every run", "a preset", "a resume", "an evaluation", "faults", "a test command", "a bug")
 
 Where = Mapping[str, Any]  # which update, rollout, ... it was: the last argument of each property's function
 _Arguments = ParamSpec("_Arguments")

@@ -14,6 +14,7 @@ from bitexact.reporting.observations import Observations, Seen, observe
 from bitexact.storage.run import PROPERTIES
 
 PASSED, FAILED, NEVER = "passed", "FAILED", "never reached"
+_UNREACHABLE = "Unreachable"  # the kind of a property that holds for as long as its place is not reached
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def make(runs: Sequence[Path], all_reached: bool = False) -> Report:
     unknown = sorted(observations.seen.keys() - {one.claim for found in catalogs for one in found.properties})
     observations.damage += [f"not declared here, and left out: {claim}" for claim in unknown]
     verdicts = [
-        _verdict(one, observations.seen.get(one.claim, Seen()), found.reproduced_by, all_reached)
+        _verdict(one, observations.seen.get(one.claim, Seen()), found, bool(observations.seen), all_reached)
         for found in _concerned(catalogs, observations)
         for one in found.properties
     ]
@@ -80,10 +81,11 @@ def _concerned(catalogs: list[Catalog], observations: Observations) -> list[Cata
     return concerned or catalogs[:1]
 
 
-def _verdict(declared: Property, seen: Seen, commands: Sequence[str], all_reached: bool) -> Verdict:
-    status = FAILED if seen.failure is not None else PASSED if seen.passed else NEVER
-    required = all_reached or declared.situation == "every run"
-    return Verdict(declared, status, seen.failure or {}, _reproduce(seen, commands), required)
+def _verdict(declared: Property, seen: Seen, found: Catalog, anything_seen: bool, all_reached: bool) -> Verdict:
+    holds_unreached = declared.kind == _UNREACHABLE and anything_seen
+    status = FAILED if seen.failure is not None else PASSED if seen.passed or holds_unreached else NEVER
+    required = (all_reached and declared.kind != _UNREACHABLE) or declared.situation == "every run"
+    return Verdict(declared, status, seen.failure or {}, _reproduce(seen, found.reproduced_by), required)
 
 
 def _reproduce(seen: Seen, commands: Sequence[str]) -> str:

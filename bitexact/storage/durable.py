@@ -8,7 +8,12 @@ from pathlib import Path
 
 from bitexact.cli.exits import DiskRefused
 
-TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # the disk's own; other errors are about names and permissions
+TROUBLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EROFS,
+)  # the disk's own; others are of names
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -110,6 +115,8 @@ def refusing(path: Path) -> Iterator[None]:
 
 def refused(path: Path, error: OSError) -> DiskRefused:
     """The sentence for a write that failed."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and not path.parent.is_dir():
+        return DiskRefused(f"{path} cannot be written: {path.parent} was deleted or moved meanwhile.")
     return DiskRefused(f"{path} cannot be written ({error.strerror}): make room or mend the disk.")
 
 

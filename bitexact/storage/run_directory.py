@@ -6,6 +6,7 @@ rollouts.jsonl         one line a rollout     }
 checkpoints/           update-00000120.npz, ...; that of update 0 where the run was given weights to begin with
 properties/            what the Antithesis SDK saw, one file a process
 tracked.json, tensorboard/  what was shown elsewhere, and event files (track.py)
+traceback.txt          of exceptions of our own, if there were any
 lock                   held by the driver that writes; says which it is
 """
 
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitexact.cli.exits import BadInput
+from bitexact.cli.exits import TRACEBACK, BadInput, DiskRefused
 from bitexact.storage import config, durable
 from bitexact.storage.checkpoints import BadCheckpoint, Checkpoints
 from bitexact.storage.ledger import EVENTS, METRICS, ROLLOUTS, Ledger
@@ -55,6 +56,11 @@ class RunDirectory(Run):
             return os.path.samestat(os.fstat(self.lock), (self.path / LOCK).stat())
         except OSError:
             return False
+
+    def expect_in_place(self) -> None:
+        """Raise DiskRefused if the directory is not where it was, or is another one without a lock."""
+        if not (self.path / LOCK).exists():
+            raise DiskRefused(f"{self.path} was deleted or moved while it was written: its updates went with it.")
 
     def restore(self, tell: Callable[[str], None]) -> State:
         """The newest good state: of a checkpoint that the ledger bears out, or the first one. Damage is told of."""
@@ -176,7 +182,7 @@ def _clear(directory: Path) -> None:
         durable.delete(directory / name)
     checkpoints.clear(but_the_first=True)
     shown = [directory / TRACKED, *(directory / TENSORBOARD).glob("events.out.tfevents.*")]
-    for path in [*(directory / PROPERTIES).glob("*.jsonl"), *shown]:
+    for path in [*(directory / PROPERTIES).glob("*.jsonl"), *shown, directory / TRACEBACK]:
         durable.delete(path)
     durable.delete(directory / config.CONFIG)
     checkpoints.clear()
