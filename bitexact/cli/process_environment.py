@@ -9,11 +9,15 @@ import contextlib
 import importlib
 import os
 import socket
+import sys
 from pathlib import Path
+
+from bitexact.cli.properties_file import PropertiesFile
 
 LOCAL_OUTPUT = "ANTITHESIS_SDK_LOCAL_OUTPUT"
 PROPERTIES_FOLDER = "RAY_PONG_PROPERTIES_FOLDER"
 _PLATFORM_LIBRARY = Path("/usr/lib/libvoidstar.so")
+_SDK = "antithesis._internal"  # the part of the SDK that holds its output
 
 # One game fills one core, and BLAS computes nothing here.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -52,10 +56,16 @@ def for_remote_actors() -> dict[str, str]:
 def direct_properties() -> None:
     """Send this process's properties to FOLDER/HOST-PROCESS.jsonl, if a folder is named and can be written."""
     folder = os.environ.get(PROPERTIES_FOLDER)
-    if folder and LOCAL_OUTPUT not in os.environ and not _PLATFORM_LIBRARY.exists():
-        with contextlib.suppress(OSError):  # a node may not have the driver's folders: its properties are then unseen
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        os.environ[LOCAL_OUTPUT] = str(Path(folder) / f"{socket.gethostname()}-{os.getpid()}.jsonl")
-        with contextlib.redirect_stdout(None):  # the SDK announces its file on standard output
-            importlib.import_module("antithesis.assertions")
-        del os.environ[LOCAL_OUTPUT]  # this process's alone: its children are to have their own
+    if not folder or LOCAL_OUTPUT in os.environ or _PLATFORM_LIBRARY.exists() or _SDK in sys.modules:
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        file = PropertiesFile(Path(folder) / f"{socket.gethostname()}-{os.getpid()}.jsonl")
+    except OSError:  # a node may not have the driver's folders: its properties are then unseen
+        return
+    os.environ[LOCAL_OUTPUT] = os.devnull  # at first: the SDK writes already while it is imported
+    with contextlib.redirect_stdout(None):  # it announces its file on standard output
+        sdk = importlib.import_module(_SDK)
+    del os.environ[LOCAL_OUTPUT]  # this process's alone: its children are to have their own
+    sdk._HANDLER.file = file
+    sdk._HANDLER.output(sdk._version_message())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bitexact.cli.properties_file import INCOMPLETE
 from bitexact.storage import untrusted
 
 _MOST_NAMED = 1000  # damaged lines
@@ -37,6 +38,8 @@ def observe(folders: Iterable[Path]) -> Observations:
     observations = Observations()
     for path in sorted(path for folder in folders for path in folder.glob("*.jsonl")):
         observations.files += 1
+        if path.name.endswith(INCOMPLETE):
+            observations.damage.append(f"{path} lacks some of what its process saw: its disk refused it")
         try:
             _observe_one(observations, path)
         except OSError as error:
