@@ -13,7 +13,7 @@ One update: the weights go out, a batch of games is played by actors, what they 
 from in an order of its own. Its line in the run's ledger names the digest of what came out.
 
 Exit codes: 0 done, 1 a property failed or a digest differs, 2 bad input, 3 the cluster is lost, 4 the disk is full or
-refuses, 130 and 143 interrupted.
+refuses, 6 a bug in this program, 129, 130 and 143 interrupted, 141 nobody reads its output.
 """
 
 import socket

@@ -228,8 +228,8 @@ class Workload:
     def _driver_ended(self, exit_code: int) -> None:
         """Check a training that is complete, and begin the next; go on with one that is not."""
         last_words = self._training.last_words
-        if exit_code == 1:
-            raise PropertyFailed(f"training {len(self._trainings)} ended with exit code 1: {last_words}")
+        if exit_code in (1, 6):  # a property, or a bug
+            raise PropertyFailed(f"training {len(self._trainings)} ended with exit code {exit_code}: {last_words}")
         if exit_code == 0:
             check_ledger(self._training.directory, self._reference)
             self._accounts.completed()

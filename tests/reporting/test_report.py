@@ -22,11 +22,21 @@ from training.settings import Settings
 
 pytest_plugins = ["real_runs"]
 
-DECLARED = list(catalog.read(ROOT / "invariants.py").properties)
+ALL = list(catalog.read(ROOT / "invariants.py").properties)
+DECLARED = [one for one in ALL if one.kind != "Unreachable"]
+UNREACHABLE = [one for one in ALL if one.kind == "Unreachable"]  # which hold for as long as nothing is seen of them
 ALWAYS = [one for one in DECLARED if one.kind == "Always"]
 SOMETIMES = [one for one in DECLARED if one.kind == "Sometimes"]
 EVERY_RUN = [one for one in DECLARED if one.situation == "every run"]
 ONLY_FAULTS = [one for one in DECLARED if one.situation == "faults"]
+
+
+TYPES = {
+    "Always": "always",
+    "Sometimes": "sometimes",
+    "Reachable": "reachability",
+    "Unreachable": "reachability",
+}
 
 
 def hit(one: Property, condition: bool = True, was_hit: bool = True, **details: Any) -> str:
@@ -38,7 +48,12 @@ def hit(one: Property, condition: bool = True, was_hit: bool = True, **details: 
         "id": one.claim,
         "message": one.claim,
         "display_type": one.kind,
-        "assert_type": {"Always": "always", "Sometimes": "sometimes", "Reachable": "reachability"}[one.kind],
+        "assert_type": {
+            "Always": "always",
+            "Sometimes": "sometimes",
+            "Reachable": "reachability",
+            "Unreachable": "reachability",
+        }[one.kind],
         "location": {
             "file": "invariants.py",
             "function": one.function,
@@ -88,7 +103,8 @@ def reported(*arguments: object) -> Ending:
 
 
 def summary(passed: int, failed: int, never: int, processes: str) -> str:
-    return f"properties: {passed} passed, {failed} failed, {never} never reached ({processes})\n"
+    hold, wait = (0, len(UNREACHABLE)) if processes.startswith("0") else (len(UNREACHABLE), 0)
+    return f"properties: {passed + hold} passed, {failed} failed, {never + wait} never reached ({processes})\n"
 
 
 # ---- files made by hand -----------------------------------------------------------------------------------------
@@ -232,11 +248,11 @@ def test_several_runs_are_joined_and_a_failure_names_its_run(made, tmp_path):
 
 def test_the_table_has_each_property_with_its_result_in_the_order_of_the_declarations(made):
     write_process(made, "host-1", *but(ONLY_FAULTS[0], DECLARED[1:]), hit(DECLARED[0], False))
-    statuses = [line.split("  ")[0].strip() for line in wide(made).splitlines()[: len(DECLARED)]]
+    statuses = [line.split("  ")[0].strip() for line in wide(made).splitlines()[: len(ALL)]]
     assert statuses == [
-        {DECLARED[0]: verdicts.FAILED, ONLY_FAULTS[0]: verdicts.NEVER}.get(one, verdicts.PASSED) for one in DECLARED
+        {DECLARED[0]: verdicts.FAILED, ONLY_FAULTS[0]: verdicts.NEVER}.get(one, verdicts.PASSED) for one in ALL
     ]
-    for one, line in zip(DECLARED, wide(made).splitlines(), strict=False):
+    for one, line in zip(ALL, wide(made).splitlines(), strict=False):
         assert one.claim in line
         assert one.kind.lower() in line
 
@@ -350,7 +366,7 @@ def test_a_run_of_another_system_is_held_to_its_own_properties(made, tmp_path):
     ending = reported(made, f"--html={tmp_path / 'page.html'}")
     assert ending.code == 1
     assert f"reproduce: python -m examples.frozen_lake {made} --replay\n" in ending.output
-    assert summary(len(others), 1, 0, "1 process") in ending.output
+    assert f"properties: {len(others)} passed, 1 failed, 0 never reached" in ending.output
     page = (tmp_path / "page.html").read_text()
     assert "<td>slippery</td><td>True</td>" in page
     assert "<td>walkers</td><td>16</td>" in page
@@ -360,4 +376,19 @@ def test_runs_of_two_systems_are_held_to_the_properties_of_both(made):
     (lake,) = (found for found in catalog.find() if found.file == "examples/invariants.py")
     write_process(made, "host-1", *map(hit, DECLARED))
     write_process(made, "host-2", *map(hit, lake.properties))
-    assert verdicts.make([made]).count(verdicts.PASSED) == len(DECLARED) + len(lake.properties)
+    assert verdicts.make([made]).count(verdicts.PASSED) == len(ALL) + len(lake.properties)
+
+
+# ---- what must not be reached ---------------------------------------------------------------------------------------
+
+
+def test_what_must_not_be_reached_fails_where_it_was(made):
+    write_process(made, "host-1", *map(hit, DECLARED), hit(UNREACHABLE[0], False, exception="KeyError"))
+    ending = reported(made, "--all-reached")
+    assert ending.code == 1
+    assert ending.sentence == f"1 of the properties failed, first: {UNREACHABLE[0].claim}."
+
+
+def test_a_process_whose_disk_refused_is_named(made):
+    write_process(made, "host-1.incomplete", *map(hit, DECLARED))
+    assert "host-1.incomplete.jsonl lacks some of what its process saw" in reported(made).output
