@@ -292,36 +292,17 @@ def test_a_closed_terminal_stops_it_with_the_command_to_go_on_and_a_moved_run_sa
         run.rename(tmp_path / "elsewhere")
         assert driver.wait() == 4
         assert_one_sentence(4, driver.err, str(run), "was deleted or moved")
-    done = finished(f"--run-dir={tmp_path / 'elsewhere'}", "--resume", PYTHONPATH=str(plant(tmp_path)))
+    done = finished(
+        f"--run-dir={tmp_path / 'elsewhere'}",
+        "--resume",
+        PYTHONPATH=str(ROOT / "tests" / "planted"),
+        PLANTED_BUG="exception",
+    )
     assert_one_sentence(6, done.stderr, "a bug in this program (ZeroDivisionError: planted)", "traceback.txt")
     assert done.returncode == 6
     assert "ZeroDivisionError: planted" in (tmp_path / "elsewhere" / "traceback.txt").read_text()
     failed = [one for one in verdicts.make([tmp_path / "elsewhere"]).verdicts if one.status == verdicts.FAILED]
     assert [(one.declared.kind, one.details) for one in failed] == [("Unreachable", {"exception": "ZeroDivisionError"})]
-
-
-def plant(folder: Path) -> Path:
-    """A folder for Python's path, whose `sitecustomize` breaks the recorder."""
-    (folder / "sitecustomize.py").write_text(
-        """
-import sys
-if "driver.py" in " ".join(sys.orig_argv):
-    import builtins
-
-    imported = builtins.__import__
-
-    def importing(name, *rest):
-        module = imported(name, *rest)
-        recorder = sys.modules.get("training.recorder")
-        if hasattr(recorder, "Recorder"):
-            recorder.Recorder.commit = lambda *_: (_ for _ in ()).throw(ZeroDivisionError("planted"))
-            builtins.__import__ = imported
-        return module
-
-    builtins.__import__ = importing
-"""
-    )
-    return folder
 
 
 SENT_TO_RAY_TOO = "SIGTERM to its group, as timeout sends it"

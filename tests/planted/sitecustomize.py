@@ -91,7 +91,15 @@ def forget_the_score(game):
     game.Pong.score = forgetful
 
 
+def raise_an_exception(recorder):
+    def commit(self, state, batch, counts):
+        raise ZeroDivisionError("planted")
+
+    recorder.Recorder.commit = commit
+
+
 BUGS = {
+    "exception": ("training.recorder", raise_an_exception),
     "rollout-twice": ("bitexact.cluster.pool", count_a_rollout_twice),
     "stale-weights": ("bitexact.cluster.pool", play_with_stale_weights),
     "large-steps": ("training.ppo_batch", take_too_large_steps),
