@@ -15,6 +15,7 @@ refuses, 6 a bug in this program, 129, 130 and 143 interrupted, 141 nobody reads
 """
 
 import contextlib
+import functools
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ from bitexact.storage import checkpoints, durable
 from bitexact.storage.run import PROPERTIES
 from pong import film, terminal
 from pong.evaluation_summary import in_words, summary
-from training import saved_policy
+from training import deciding_code, saved_policy
 from training.settings import Settings
 
 _MOST_GAMES = 100_000
@@ -85,11 +86,13 @@ def main(arguments: Sequence[str]) -> None:
         process_environment.prepare_driver(folder, embedded=True)
         interrupts.defer(exits.at_once)
         # With these come Ray and the SDK, which read the environment that has only now been prepared.
+        from bitexact.cluster.ray_cluster import RayCluster
         from pong import evaluator
         from pong_actor import PongEnv
 
+        start = functools.partial(RayCluster, PongEnv, expected=deciding_code.describe_process())
         games = evaluator.Games(chosen.games, chosen.seed, chosen.greedy)
-        found = summary(evaluator.play(games, state.weights, PongEnv, chosen.actors, interrupts))
+        found = summary(evaluator.play(games, state.weights, start, chosen.actors, interrupts))
         if chosen.video or chosen.watch:
             evaluator.show_first(games, state.weights, chosen.video, chosen.watch)
     if chosen.save_weights:

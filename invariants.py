@@ -267,6 +267,14 @@ def a_score_is_the_sum_of_its_rewards(points_won: int, points_for: int, where: W
 # ---- in the cluster -----------------------------------------------------------------------------------------------
 
 
+@guard
+@reached_by("every run: each update")
+def a_rollout_is_begun_within_its_limit(executions: int, limit: int, where: Where) -> bool:
+    """The executions of the rollout that had most of them: a game that always kills its actor comes to an end."""
+    always_less_than_or_equal_to(executions, limit, "No rollout is begun more often than its limit", where)
+    return executions <= limit
+
+
 @reached_by("faults: an actor killed while it plays")
 def a_batch_completes_although_an_actor_died(actors_lost: int, where: Where) -> None:
     """Reached when an update is committed in which an actor was lost."""

@@ -47,14 +47,14 @@ class StandIns:
         """Ready."""
         return process.describe(packages)
 
-    async def run(self, weights: Any, task: Any, key: RolloutId) -> Any:
+    async def run(self, weights: Any, task: Any, key: RolloutId, named: str = "") -> Any:
         """A recorded gradient, after the time that a recorded rollout took."""
         await asyncio.sleep(self._times_s[key.index % len(self._times_s)])
         gradient, record = self._gradients[key.index % len(self._gradients)]
         return gradient, dataclasses.replace(record, update=key.update, index=key.index)
 
     @ray.method(num_returns=2)
-    async def run_and_keep(self, weights: Any, task: Any, key: RolloutId) -> Any:
+    async def run_and_keep(self, weights: Any, task: Any, key: RolloutId, named: str = "") -> Any:
         """The same; the gradient stays."""
         return await self.run(weights, task, key)
 

@@ -50,10 +50,10 @@ class WatchedPongEnv(Worker):
         super().__init__(Pong())
         self._spans: list[tuple[int, float, float]] = []
 
-    def run(self, shared: Any, task: Any, key: Any) -> Any:
+    def run(self, shared: Any, task: Any, key: Any, named: str = "") -> Any:
         """As PongEnv does, between two looks at the clock."""
         began = time.monotonic()
-        outcome = super().run(shared, task, key)
+        outcome = super().run(shared, task, key, named)
         self._spans.append((key.update, began, time.monotonic()))
         return outcome
 

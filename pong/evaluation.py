@@ -43,6 +43,10 @@ class GameResult:
         """A fingerprint of all of it."""
         return fingerprint({"result": np.array(astuple(self), np.int64)})
 
+    def mismatch(self, result: None) -> str:
+        """Nothing: there is no result beside this."""
+        return ""
+
 
 @dataclass(frozen=True)
 class EvaluationTask:

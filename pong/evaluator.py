@@ -5,16 +5,15 @@ prepares it before.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import invariants
 from bitexact.cli.interrupts import Interrupts
 from bitexact.cli.progress import bar
-from bitexact.cluster.interface import PoolSettings
+from bitexact.cluster.interface import Cluster, PoolSettings
 from bitexact.cluster.pool import Pool
-from bitexact.cluster.ray_cluster import RayCluster
 from bitexact.cluster.ray_session import connect
 from bitexact.determinism.arrays import Arrays
 from pong import film, terminal
@@ -31,13 +30,15 @@ class Games:
     greedy: bool  # always the more probable action; else each with its probability
 
 
-def play(games: Games, weights: Arrays, actor: Any, actors: int | None, interrupts: Interrupts) -> list[GameResult]:
-    """The games' results in order, played by so many actors of a class, or by one per CPU.
+def play(
+    games: Games, weights: Arrays, start: Callable[[], Cluster], actors: int | None, interrupts: Interrupts
+) -> list[GameResult]:
+    """The games' results in order, played by so many actors of the cluster that `start` gives, or by one per CPU.
 
     Raises PropertyFailed, ClusterLost, Interrupted.
     """
     with connect(None, actors):
-        pool = Pool(RayCluster(actor), PoolSettings(actors, games.count), _Listener(interrupts))
+        pool = Pool(start(), PoolSettings(actors, games.count), _Listener(interrupts))
         ids = [evaluation_id(games.seed, index) for index in range(games.count)]
         arriving = bar(pool.run(EvaluationTask(games.greedy), weights, ids), "playing", total=games.count)
         results = sorted((record for _, (_, record) in arriving), key=lambda result: result.index)

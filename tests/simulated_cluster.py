@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bitexact.cluster.actors import NODES_EVERY_S
+from bitexact.cluster.actors import MOST_DAMAGED, NODES_EVERY_S
 from bitexact.cluster.deadlines import LONGEST_ROUND_S
-from bitexact.cluster.interface import ActorLost, Key, Lost, Node, ResultLost, SharedLost, StartFailed
+from bitexact.cluster.interface import ActorLost, Damaged, Key, Lost, Node, ResultLost, SharedLost, StartFailed
 
 DIES = -1.0  # as the time an actor takes to start: it dies instead, after half a second
 RAISES = -2.0  # likewise: its own code raises
@@ -151,6 +151,7 @@ class SimulatedCluster:
         self._joined = 0
         self._spoilt: set[str] = set()
         self.refused: set[str] = set()  # nodes whose mismatch the pool has been told
+        self.damaged: Counter[str] = Counter()  # results that came damaged, by node
         self.raised: set[str] = set()  # nodes on which an actor's own code raised
         self.failed_starts: Counter[str] = Counter()  # by node, one after the other, that the pool has been told
         self.actors: list[Actor] = []
@@ -293,6 +294,10 @@ class SimulatedCluster:
         if isinstance(ticket.outcome, Exception):
             ticket.actor.known_lost = isinstance(ticket.outcome, ActorLost | StartFailed)
             self.failed_starts[ticket.actor.node.id] += ticket.shared is None
+            if isinstance(ticket.outcome, Damaged):
+                self.damaged[ticket.actor.node.id] += 1
+                if self.damaged[ticket.actor.node.id] == MOST_DAMAGED:
+                    self.refused.add(ticket.actor.node.id)
             if isinstance(ticket.outcome, StartFailed):
                 self.raised.add(ticket.actor.node.id)
             raise ticket.outcome
@@ -344,6 +349,11 @@ class SimulatedCluster:
         """What an actor is computing will not reach the pool."""
         if at_work := self._at_work():
             at_work[which % len(at_work)].fate = ResultLost("its node's store is full")
+
+    def damage(self, which: int) -> None:
+        """What an actor is computing comes to the pool with a bit flipped, and the pool can tell."""
+        if at_work := self._at_work():
+            at_work[which % len(at_work)].fate = Damaged("W1")
 
     def lose_shared(self, which: int) -> None:
         """The newest shared value is gone, for all that begins from now on, and for one that is reading it."""

@@ -19,6 +19,7 @@ from bitexact.determinism.arrays import Arrays
 from bitexact.reporting import verdicts
 from bitexact.storage.run_directory import RunDirectory
 from bitexact.storage.state import State
+from training import deciding_code
 from training.batch import Batch
 from training.recorder import Recorder
 from training.rollout_record import RolloutRecord
@@ -38,7 +39,7 @@ def train(settings: Settings, run: RunDirectory, actor: Any, progress: Progress,
     interrupts.check()
     with connect(settings.address, settings.actors) as place:
         interrupts.check()
-        cluster = RayCluster(actor)
+        cluster = RayCluster(actor, expected=deciding_code.describe_process())
         listener = _Listener(recorder, interrupts)
         pool = Pool(cluster, _pool_settings(settings), listener)
         reducer = RemoteReducer(cluster, listener) if settings.address else None
@@ -51,6 +52,8 @@ def train(settings: Settings, run: RunDirectory, actor: Any, progress: Progress,
                 for result, record in arrivals(pool, batch, state.weights):
                     batch.add(result, record)
                 check_duplicates(pool.take_duplicates())
+                most, where = pool.take_most_executions(), {"update": batch.update}
+                invariants.a_rollout_is_begun_within_its_limit(most, settings.rollout_attempts, where)
                 state = batch.learn()
                 recorder.commit(state, batch, pool.take_counts())
         finally:
@@ -85,7 +88,13 @@ def check_duplicates(duplicates: list[Duplicate]) -> None:
 
 
 def _pool_settings(settings: Settings) -> PoolSettings:
-    return PoolSettings(settings.actors, settings.batch_size, settings.rollout_timeout_s, settings.cluster_timeout_s)
+    return PoolSettings(
+        actors=settings.actors,
+        at_most=settings.batch_size,
+        item_timeout_s=settings.rollout_timeout_s,
+        cluster_timeout_s=settings.cluster_timeout_s,
+        most_executions=settings.rollout_attempts,
+    )
 
 
 def _announce(settings: Settings, state: State, place: str, progress: Progress) -> None:

@@ -35,6 +35,8 @@ class Recorder:
         self._wall_time_s = float(ledger.entry(ledger.last_update).metrics.get("wall_time_s", 0.0))
         self._lap_began = time.monotonic()
         if self._settings.resume:
+            for note in filter(None, self._run.notes):
+                self.event(note)
             self.event(f"resumed after update {state.update}; the ledger ends at update {ledger.last_update}")
             invariants.a_run_resumes_after_update_0(state.update, {"update": state.update})
         return state

@@ -18,7 +18,7 @@ from bitexact.storage.state import State
 from pong import film
 from pong.game import Pong
 from pong.play import RolloutId, play
-from training import initial_state
+from training import initial_state, run_config
 from training.batch import Batch
 from training.rollout_task import task_of
 from training.settings import read_settings
@@ -38,6 +38,8 @@ class Replayer:
             tell(sentence)
         if differences := self._run.other_versions():
             tell(f"note: the run was made with other package versions: here is {differences}")
+        if different := run_config.difference_of_code(self._run.config):
+            tell(f"note: the run was made with other code: here differs {different}")
         if not process.keep_denormals():
             raise BadInput("this process flushes denormal numbers to zero: its bits would differ.")
         self._initial = self._first_state()

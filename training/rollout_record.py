@@ -5,6 +5,7 @@ A record is made where the rollout was played, once all that must hold of any ro
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,14 @@ class RolloutRecord:
     weights: str  # fingerprint of the weights it was played with
     digest: str  # fingerprint of its actions, its rewards, and what is learned from
     arrays: dict[str, str]  # the same, array by array: names what differs
+
+    def mismatch(self, result: Any) -> str:
+        """What of a result, a gradient or a game's steps, is not as it was named here; empty if nothing is."""
+        arrays = result if isinstance(result, dict) else result.arrays()
+        missing = self.arrays.keys() - arrays.keys() - {"actions", "rewards"}  # those are seen by the digest alone
+        differ = [name for name, array in arrays.items() if fingerprint({name: array}) != self.arrays.get(name)]
+        names = sorted({*missing, *differ})
+        return ", ".join(names) or ("" if combine_fingerprints(self.arrays) == self.digest else "its digest")
 
 
 def record_rollout(

@@ -1,11 +1,16 @@
 """The trainer's runs: how one is opened, and the settings that its config.json keeps."""
 
+import platform
+from collections.abc import Mapping
+from typing import Any
+
 from bitexact.cli.exits import BadInput
-from bitexact.storage import checkpoints
+from bitexact.determinism import code
+from bitexact.storage import checkpoints, config
 from bitexact.storage.checkpoints import BadCheckpoint
 from bitexact.storage.run_directory import Opening
 from bitexact.storage.state import State
-from training import initial_state
+from training import deciding_code, initial_state
 from training.settings import Settings
 
 
@@ -13,12 +18,38 @@ def opening(settings: Settings) -> Opening:
     """How the settings ask for their run directory to be opened. Raises BadInput if given weights cannot be used."""
     return Opening(
         directory=settings.directory,
-        config={"settings": settings.lasting()},
+        config={"settings": settings.lasting(), **_code()},
         first=_first_state(settings),  # now: its file may belong to the run that is to be overwritten
         first_is_given=settings.init_weights is not None,
         resume=settings.resume,
         overwrite=settings.overwrite,
+        notes=[_accepted(settings)] if settings.resume else [],
     )
+
+
+def difference_of_code(recorded: Mapping[str, Any]) -> str:
+    """What of the code that decides the result is not as in a run's config, in words; empty if nothing is."""
+    if "code" not in recorded:  # by an earlier version
+        return ""
+    here = _code()
+    names = code.difference(here["code"], recorded["code"])
+    machine = recorded.get("machine", here["machine"])
+    return names or ("" if machine == here["machine"] else f"a processor of {here['machine']}, not {machine}")
+
+
+def _code() -> dict[str, Any]:
+    return {"code": deciding_code.at_start(), "machine": platform.machine()}
+
+
+def _accepted(settings: Settings) -> str:
+    """What the ledger is to say of other code than the run's. Raises BadInput unless it is accepted."""
+    different = difference_of_code(config.read(settings.directory))
+    if different and not settings.accept_new_code:
+        raise BadInput(
+            f"the run in {settings.directory} was made with other code ({different}): its results would change; "
+            f"restore the run's code, or go on with this one with --accept-new-code."
+        )
+    return f"goes on with other code than before ({different}), which was accepted" if different else ""
 
 
 def _first_state(settings: Settings) -> State:

@@ -51,7 +51,7 @@ _OF_ALL = ("preset", *_names(BaseSettings))
 _ONLY_OF = {preset: tuple(name for name in _names(kind) if name not in _OF_ALL) for preset, kind in _KIND_OF.items()}
 DECIDE_THE_RESULT = (*_OF_ALL, *_ONLY_OF[PPO], *_ONLY_OF[REINFORCE])
 _AUTO = "--resume=auto"
-_OF_ONE_COMMAND = ("init_weights", "resume", "overwrite", "redis_address")
+_OF_ONE_COMMAND = ("init_weights", "resume", "overwrite", "accept_new_code", "redis_address")
 
 _Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 _Count = Annotated[int | None, tyro.conf.arg(metavar="N"), whole(1)]
@@ -79,14 +79,18 @@ class Settings(PPOSettings, ReinforceSettings):
     go on where there is one, else begin it."""
     overwrite: _Flag = False
     """Delete the run in the run directory and start anew."""
+    accept_new_code: _Flag = False
+    """With --resume: go on although the code that decides the result has changed; the ledger says so."""
     checkpoint_every: Annotated[int, whole(1)] = 10
     """Updates between checkpoints: as many may have to be computed again after a crash."""
     keep_checkpoints: Annotated[int, whole(1)] = 3
     """How many of the newest checkpoints to keep; every hundredth update's is kept as well."""
     rollout_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="X"), POSITIVE] = None
     """Seconds after which a rollout is started a second time elsewhere; without it, from what rollouts have taken."""
+    rollout_attempts: Annotated[int, whole(1, MOST)] = 20
+    """How often one rollout may be begun before the run ends: it may be what kills its actors."""
     cluster_timeout_s: Annotated[float, POSITIVE] = 120.0
-    """Seconds to wait for a node when there is none left."""
+    """Seconds to wait for a node when there is none left, or for a head that does not answer."""
     tensorboard: _Flag = False
     """Write TensorBoard's event files into the run directory (tensorboard --logdir runs)."""
     mlflow: Annotated[str | None, tyro.conf.arg(metavar="URI")] = None

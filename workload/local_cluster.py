@@ -81,6 +81,11 @@ class LocalCluster:
         """Where a driver joins."""
         return str(self._cluster.address)
 
+    def head_process(self, part: str) -> int:
+        """One of the head's own processes: "gcs_server" or "raylet"."""
+        head: Any = self._cluster.head_node
+        return int(head.all_processes[part][0].process.pid)
+
     @property
     def node_count(self) -> int:
         """How many nodes with a CPU there are."""

@@ -87,7 +87,13 @@ class Bug(Ended):
     exit_code = 6
 
 
+_hangs = threading.Event()  # set once a part of this process will not end by itself
 _last_words = threading.Lock()  # taken by whoever says first how the program ends
+
+
+def leave_what_hangs() -> None:
+    """From now on this process ends without waiting for its other threads, or for what is to be done at its end."""
+    _hangs.set()
 
 
 def at_once(end: Ended) -> None:
@@ -124,6 +130,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             sys.stdout.flush()
     except Ended as failed:  # what was still to be written cannot be, such as --help
         end = failed
+    if _hangs.is_set():
+        at_once(end) if end else os._exit(0)
     if end:
         _say(end)
         sys.exit(end.exit_code)

@@ -13,6 +13,7 @@ SILENCE_TOLD_AFTER_S = 5.0  # of the head; a busy one may take a while
 START_TIMEOUT_S = 60.0
 RESTART_DELAY_S = 2.0  # before a node gets another actor after one that did not start; twice as long after each more
 LONGEST_RESTART_DELAY_S = 60.0
+MOST_DAMAGED = 3  # values that a node delivers other than they were named, before it is refused
 
 
 @dataclass(eq=False)
@@ -49,6 +50,7 @@ class Actors:
         self.start_after: dict[str, float] = {}
         self.failed_starts: Counter[str] = Counter()  # by node, since the last that did not fail
         self.start_errors: dict[str, str] = {}  # by node, where the last start failed of the actor's own code
+        self.damaged: Counter[str] = Counter()  # values that came damaged, by node
         self.started = 0
         self._looked_at_nodes = -NODES_EVERY_S
         self.heard_at = cluster.now()  # when the nodes were last known
@@ -112,6 +114,13 @@ class Actors:
         if mismatch:
             self._refuse(actor.node, mismatch, has_worked)
 
+    def blame(self, node: Node) -> None:
+        """A value came damaged from a node, or to it. One of which that is true again and again is refused."""
+        self._counts["damaged"] += 1
+        self.damaged[node.id] += 1
+        if self.damaged[node.id] == MOST_DAMAGED and node.id in self.nodes:
+            self._refuse(node, f"{MOST_DAMAGED} values came damaged from it, or to it", has_worked=True)
+
     def give_up(self, actor: Actor, reason: str, kill: bool = False) -> None:
         """An actor is of no use any more."""
         self._counts["actors_killed" if kill else "actors_lost"] += 1
@@ -168,23 +177,24 @@ class Actors:
             for actor in [actor for actor in self.all if actor.node.id == node_id]:
                 self.give_up(actor, "its node is gone")
         self.nodes = nodes
-        for node_id in self.failed_starts.keys() - alive.keys():
+        for node_id in (self.failed_starts.keys() | self.damaged.keys()) - alive.keys():
             self._forget_failures(node_id)
+            del self.damaged[node_id]
 
     def _expect_an_answer(self) -> None:
         """The nodes known last stand while the head is silent; but not for ever. Raises ClusterLost."""
         silent_s, limit_s = self._cluster.now() - self.heard_at, self._settings.cluster_timeout_s
         if silent_s > limit_s:
-            raise ClusterLost(f"the cluster's head has not answered for {limit_s:g} s: the cluster is lost.")
+            raise ClusterLost(f"the cluster has not answered for {limit_s:g} s: the cluster is lost.")
         if silent_s > SILENCE_TOLD_AFTER_S and not self._said_that_it_is_silent:
             self._said_that_it_is_silent = True
-            self._listener.event(f"the head does not answer: the nodes known last stand, for up to {limit_s:g} s")
+            self._listener.event(f"the cluster does not answer: the nodes known last stand, for up to {limit_s:g} s")
 
     def _hear(self) -> None:
         now = self._cluster.now()
         if self._said_that_it_is_silent:
             self._said_that_it_is_silent = False
-            self._listener.event(f"the head answers again, after {now - self.heard_at:.0f} s")
+            self._listener.event(f"the cluster answers again, after {now - self.heard_at:.0f} s")
         self.heard_at = now
 
     def _delay_next_start(self, node_id: str) -> float:

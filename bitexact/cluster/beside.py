@@ -10,6 +10,7 @@ whatever timeout they are given. One thread makes the calls, in order: after one
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
@@ -29,7 +30,7 @@ class Beside:
 
     def __init__(self, name: str) -> None:
         """The thread ends with the program, wherever it is."""
-        self._name = name
+        self._began_at: float | None = None  # the call that is being made
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -52,9 +53,16 @@ class Beside:
                 raise
             raise NoAnswer(f"Ray did not answer within {limit_s:g} s") from None
 
+    def hangs_for_s(self) -> float:
+        """How long the call that is being made has taken; 0 if there is none."""
+        began_at = self._began_at
+        return 0.0 if began_at is None else time.monotonic() - began_at
+
     def _run(self) -> None:
         while True:
+            self._began_at = None
             future, function, arguments = self._calls.get()
+            self._began_at = time.monotonic()
             try:
                 future.set_result(function(*arguments))
             except BaseException as error:

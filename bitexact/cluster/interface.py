@@ -23,8 +23,16 @@ class ResultLost(Lost):
     """The result is gone, but not the actor."""
 
 
+class Damaged(ResultLost):
+    """The result came, but not as it was named where it was made."""
+
+
 class SharedLost(Lost):
     """The value shared with all items is gone."""
+
+
+class SharedDamaged(SharedLost):
+    """The value shared with all items came to an actor, but not as it was named here."""
 
 
 class StartFailed(Exception):
@@ -46,6 +54,9 @@ class Record(Protocol):
     @property
     def digest(self) -> str:
         """The same for two results only if their bytes are."""
+
+    def mismatch(self, result: Any) -> str:
+        """What of the result, as it came, is not as it was named where it was made; empty if nothing is."""
 
 
 class Duplicate(NamedTuple):

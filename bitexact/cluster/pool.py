@@ -19,15 +19,18 @@ from typing import Any
 
 from bitexact.cli.exits import ClusterLost
 from bitexact.cluster.actors import Actor, Actors
+from bitexact.cluster.attempts import Attempts
 from bitexact.cluster.deadlines import Attention, Deadlines
 from bitexact.cluster.interface import (
     ActorLost,
     Cluster,
+    Damaged,
     Duplicate,
     Key,
     Listener,
     PoolSettings,
     ResultLost,
+    SharedDamaged,
     SharedLost,
     Ticket,
 )
@@ -38,6 +41,7 @@ COUNTED = (
     "redispatched",
     "raced",
     "late_duplicates",
+    "damaged",
     "actors_lost",
     "actors_killed",
     "moved",
@@ -76,9 +80,7 @@ class Pool:
         self._missing: set[Item] = set()
         self._digests: dict[Item, str] = {}  # of items that may still come back a second time
         self._lost_on: dict[Item, str] = {}
-        self._executed: Counter[Item] = Counter()
-        self._seen: dict[Item, Counter[str]] = {}  # what became of executions that brought nothing
-        self._most_executed = 0
+        self._attempts = Attempts(settings.most_executions)
         self._ready_at = cluster.now()  # when an actor was last ready
         self._said_that_it_waits = False
 
@@ -90,8 +92,8 @@ class Pool:
         items = [Item(self._batch, task, key) for key in keys]
         self._waiting = WorkQueue(items, self._actors.by_node())
         self._missing = set(items)
-        for of_items in (self._lost_on, self._executed, self._seen):
-            of_items.clear()
+        self._lost_on.clear()
+        self._attempts.begin_batch()
         self._deadlines.begin_batch()
         self._shared_value, self._shared = shared, self._cluster.share(shared)
         while self._missing:
@@ -110,8 +112,7 @@ class Pool:
 
     def take_most_executions(self) -> int:
         """How often the item was begun that was begun most often since this was last asked."""
-        most, self._most_executed = self._most_executed, 0
-        return most
+        return self._attempts.take_most()
 
     def describe(self) -> str:
         """The nodes that were found, and how many actors each has: "2 actors on pong-worker-1/227b11 (4 CPUs)"."""
@@ -156,7 +157,7 @@ class Pool:
                 self._submit(self._waiting.pop(actor.node.id), actor)
 
     def _submit(self, item: Item, actor: Actor) -> None:
-        self._expect_an_end_of(item)
+        self._attempts.begin(item)
         if item in self._lost_on:
             self._counts["redispatched"] += 1
             if self._lost_on[item] != actor.node.id:
@@ -179,6 +180,10 @@ class Pool:
             self._actors.give_up(execution.actor, str(loss))
         except SharedLost as loss:
             self._share_again(execution, loss)
+        except Damaged as damage:
+            self._listener.event(f"the result of rollout {execution.item} from {execution.actor} is refused: {damage}")
+            self._again(execution, f"its result came damaged ({damage})")
+            self._actors.blame(execution.actor.node)
         except ResultLost as loss:
             if self._again(execution, f"its result was lost ({loss})"):
                 self._listener.event(f"the result of rollout {execution.item} is lost ({loss}): it runs again")
@@ -193,6 +198,8 @@ class Pool:
         if self._again(execution, f"the weights were lost ({loss})"):
             where = f"{execution.item} could not read the weights on {execution.actor}"
             self._listener.event(f"rollout {where}: it runs again")
+        if isinstance(loss, SharedDamaged):
+            self._actors.blame(execution.actor.node)
 
     def _count(self, execution: Execution, value: Any) -> list[Arrival]:
         item, digest = execution.item, value[1].digest
@@ -225,7 +232,7 @@ class Pool:
         """Have a lost item computed again, if it is missing and nobody else is at it. Says whether it is."""
         item = execution.item
         if item in self._missing:
-            self._seen.setdefault(item, Counter())[f"{reason} on {execution.actor.node.name}"] += 1
+            self._attempts.fail(item, f"{reason} on {execution.actor.node.name}")
         if item not in self._missing or item in self._waiting or self._running(item):
             if not self._running(item):
                 self._digests.pop(item, None)
@@ -233,16 +240,6 @@ class Pool:
         self._lost_on[item] = execution.actor.node.id
         self._waiting.appendleft(item)
         return True
-
-    def _expect_an_end_of(self, item: Item) -> None:
-        """An item may be what kills its actors. Raises ClusterLost when it was begun too often."""
-        if self._executed[item] == self._settings.most_executions:
-            seen = ", ".join(f"{count} times {what}" for what, count in self._seen.get(item, Counter()).most_common())
-            raise ClusterLost(
-                f"rollout {item} was begun {self._executed[item]} times and gave no result: {seen or 'no answer'}."
-            )
-        self._executed[item] += 1
-        self._most_executed = max(self._most_executed, self._executed[item])
 
     def _running(self, item: Item) -> int:
         return sum(execution.item == item for execution in self._executions.values())

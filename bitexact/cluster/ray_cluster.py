@@ -19,14 +19,17 @@ from ray import exceptions as errors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bitexact.cluster.beside import Beside, NoAnswer
-from bitexact.cluster.interface import ActorLost, Key, Lost, Node, ResultLost, StartFailed
+from bitexact.cluster.interface import ActorLost, Damaged, Key, Lost, Node, ResultLost, StartFailed
 from bitexact.cluster.ray_errors import fetch, in_one_line, kind, raised_while_starting
 from bitexact.determinism import process
+from bitexact.determinism.arrays import Arrays
+from bitexact.determinism.digests import fingerprint
 from bitexact.determinism.process import ProcessInfo
 
 _FIRST_LOOK_S = 5.0  # for the nodes there are at first; without them there is nothing to begin with
 _LOOK_S = 0.3  # for the nodes, later
 _RESULT_S = 5.0  # for a value that is ready; longer than a large one takes from another node
+_STUCK_S = 5.0  # of a call that concerns an object; each has a time limit of its own, which Ray may not keep
 _POLL_S = 0.02  # between two looks whether an actor's start has been asked for
 
 
@@ -65,8 +68,9 @@ class Ticket:
 
 @dataclass(eq=False)
 class _Shared:
-    """A value in the object store, once it is there."""
+    """Arrays in the object store, once they are there."""
 
+    name: str  # their fingerprint, which each actor compares
     reference: Any = None
 
 
@@ -97,7 +101,13 @@ class RayCluster:
         return time.monotonic()
 
     def nodes(self) -> list[Node]:
-        """The nodes that are alive. Raises Lost if the head does not answer; the question stands until it does."""
+        """The nodes that are alive.
+
+        Raises Lost if the head does not answer, and the question stands until it does; or if this node's raylet does
+        not, without which no work is done.
+        """
+        if self.objects.hangs_for_s() > _STUCK_S:
+            raise Lost("this node's raylet does not answer")
         if self._look is None:
             self._look = self._control.later(ray.nodes)
             limit_s = _LOOK_S if self._looked else _FIRST_LOOK_S
@@ -131,7 +141,7 @@ class RayCluster:
         try:
             here = NodeAffinitySchedulingStrategy(handle.node, soft=False)
             handle.actor = self._actor_class.options(scheduling_strategy=here).remote(*self._arguments)
-            greeting.comes = handle.actor.greet.remote(tuple(self._expected.versions))
+            greeting.comes = handle.actor.greet.remote(tuple(self._expected.versions), tuple(self._expected.code))
         except errors.RayError as error:
             greeting.error = error
 
@@ -143,9 +153,9 @@ class RayCluster:
         """Kill an actor of Ray that is not one of the pool's."""
         self._control.later(_kill, Handle("", actor))
 
-    def share(self, value: Any) -> _Shared:
-        """Put a value into the object store."""
-        shared = _Shared()
+    def share(self, value: Arrays) -> _Shared:
+        """Put arrays into the object store."""
+        shared = _Shared(fingerprint(value))
         self.objects.later(_put, shared, value)
         return shared
 
@@ -174,7 +184,12 @@ class RayCluster:
         if ticket.is_greeting:
             return self._handshake(ticket.comes)
         value = self.get(ticket.comes)
-        return value if ticket.stays is None else (ticket.stays, value)
+        if ticket.stays is not None:
+            return ticket.stays, value
+        result, record = value
+        if different := record.mismatch(result):
+            raise Damaged(f"not as it was named where it was made: {different}")
+        return value
 
     def get(self, reference: Any) -> Any:
         """A value that is ready. Raises as `fetch` does, and NoAnswer."""
@@ -209,10 +224,10 @@ def _put(shared: _Shared, value: Any) -> None:
 def _submit(ticket: Ticket, handle: Handle, task: Any, shared: _Shared, key: Key) -> None:
     try:
         if isinstance(task, Stays):
-            result, ticket.comes = handle.actor.run_and_keep.remote(shared.reference, task.task, key)
+            result, ticket.comes = handle.actor.run_and_keep.remote(shared.reference, task.task, key, shared.name)
             ticket.stays = OnNode(result, handle.node)
         else:
-            ticket.comes = handle.actor.run.remote(shared.reference, task, key)
+            ticket.comes = handle.actor.run.remote(shared.reference, task, key, shared.name)
     except errors.RayError as error:
         ticket.error = error
 

@@ -10,6 +10,7 @@ in its Python path already: nothing travels then, and the actors import the node
 it, because those are the files that the platform has instrumented.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -26,13 +27,16 @@ from ray import exceptions as errors
 from ray._private import services
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bitexact.cli import process_environment
+from bitexact.cli import exits, process_environment
 from bitexact.cli.exits import BadInput
 from bitexact.cli.interrupts import handlers_kept
+from bitexact.cluster.beside import Beside, NoAnswer
 from bitexact.storage import durable
 
+_ROOT = Path(__file__).parents[2]
 _CONNECT_TIMEOUT_S = 5.0
 _STATUS_TIMEOUT_S = 20.0
+_END_TIMEOUT_S = 15.0
 _OBJECT_STORE_BYTES = 1 << 30  # a result is 5 MB and leaves at once; Ray spills beyond
 _CODE_ON_NODES = "RAY_PONG_CODE_ON_NODES"
 _SHIPPED_WITHOUT = [".git", ".venv", ".ci", "runs", "tests", "docs", "benchmarks", "pretrained", "__pycache__"]
@@ -46,7 +50,8 @@ def connect(address: str | None, actors: int | None) -> Iterator[str]:
     """
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "configure_logging": True, "log_to_driver": False}
     try:
-        with handlers_kept(), _processes_apart():
+        # Ray's workers look for modules where this process stands before they look anywhere else.
+        with handlers_kept(), _processes_apart(), contextlib.chdir(_ROOT):
             if address:
                 ray.init(address=address, runtime_env=_runtime_environment(), **quiet)
             else:
@@ -65,7 +70,15 @@ def connect(address: str | None, actors: int | None) -> Iterator[str]:
     try:
         yield f"the cluster at {address}" if address else "this machine"
     finally:
-        ray.shutdown()
+        _end()
+
+
+def _end() -> None:
+    """Leave Ray; at once if it does not let go, as with a frozen head."""
+    try:
+        Beside("Ray's end").call(ray.shutdown, limit_s=_END_TIMEOUT_S)
+    except NoAnswer:
+        exits.leave_what_hangs()
 
 
 @contextmanager
@@ -89,6 +102,13 @@ def _read_files(folder: str) -> dict[str, bytes]:
 
 def collect_property_files(folder: Path, timeout_s: float) -> list[str]:
     """Copy what other nodes have in a folder of the same name into this node's; returns what could not be brought."""
+    try:
+        return Beside("property files").call(_collect, folder, timeout_s, limit_s=2.0 * timeout_s)
+    except NoAnswer as silence:
+        return [str(silence)]
+
+
+def _collect(folder: Path, timeout_s: float) -> list[str]:
     here = ray.get_runtime_context().get_node_id()
     others = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
     others.pop(here, None)
@@ -147,5 +167,5 @@ def _runtime_environment() -> dict[str, Any]:
     """How the code and what it must know reach the cluster's nodes."""
     runtime: dict[str, Any] = {"env_vars": process_environment.for_remote_actors()}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ and os.environ.get(_CODE_ON_NODES) != "1":
-        runtime |= {"working_dir": str(Path(__file__).parents[2]), "excludes": _SHIPPED_WITHOUT}
+        runtime |= {"working_dir": str(_ROOT), "excludes": _SHIPPED_WITHOUT}
     return runtime

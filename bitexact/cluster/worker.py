@@ -11,8 +11,9 @@ from typing import Any
 
 import ray
 
-from bitexact.cluster.interface import Key, Record
+from bitexact.cluster.interface import Key, Record, SharedDamaged
 from bitexact.determinism import process
+from bitexact.determinism.digests import fingerprint
 from bitexact.determinism.process import ProcessInfo
 
 
@@ -23,20 +24,22 @@ class Worker:
         """`game` is handed to each task."""
         self._game = game
 
-    def greet(self, packages: Sequence[str]) -> ProcessInfo:
+    def greet(self, packages: Sequence[str], modules: Sequence[str] = ()) -> ProcessInfo:
         """Say that it is ready, and what its process is like.
 
-        The packages are named by the driver: Ray may delete the files that it brought here, once a killed driver's job
-        ends.
+        Packages and modules are named by the driver: Ray may delete the files that it brought here, once a killed
+        driver's job ends.
         """
-        return process.describe(packages)
+        return process.describe(packages, modules)
 
-    def run(self, shared: Any, task: Any, key: Key) -> tuple[Any, Record]:
-        """What the task gives for this key."""
+    def run(self, shared: Any, task: Any, key: Key, named: str = "") -> tuple[Any, Record]:
+        """What the task gives for this key. Raises SharedDamaged if the shared arrays are not those that were named."""
+        if named and fingerprint(shared) != named:
+            raise SharedDamaged("their bytes are not those that were sent")
         outcome: tuple[Any, Record] = task.run(self._game, shared, key)
         return outcome
 
     @ray.method(num_returns=2)
-    def run_and_keep(self, shared: Any, task: Any, key: Key) -> tuple[Any, Record]:
+    def run_and_keep(self, shared: Any, task: Any, key: Key, named: str = "") -> tuple[Any, Record]:
         """The same as two objects: the record is sent, the result stays on this node until it is asked for."""
-        return self.run(shared, task, key)
+        return self.run(shared, task, key, named)

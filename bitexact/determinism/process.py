@@ -5,14 +5,14 @@ import os
 import platform
 import resource
 import socket
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import psutil
 
-from bitexact.determinism import versions
+from bitexact.determinism import code, versions
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,36 @@ class ProcessInfo:
     process: int
     versions: dict[str, str]
     keeps_denormals: bool
+    machine: str  # the processor's architecture
+    code: Mapping[str, str] = field(default_factory=dict)  # digests of source files, by module
+    folder: str = ""  # where the first of them lies
 
     def mismatch(self, expected: "ProcessInfo") -> str:
         """Why this process would compute other bits than one that is as expected; empty if it would not."""
         if not self.keeps_denormals:
             return "its processes flush denormal numbers to zero"
+        if self.machine != expected.machine:
+            return f"its processor is {self.machine}, not {expected.machine}"
+        if different := code.difference(self.code, expected.code):
+            return f"its code in {self.folder} is not this program's ({different})"
         return versions.differences(self.versions, expected.versions)
 
 
-def describe(packages: Iterable[str] | None = None) -> ProcessInfo:
-    """This process, with the versions of some packages, by default of those pinned. Raises PackageNotFoundError."""
-    return ProcessInfo(socket.gethostname(), os.getpid(), versions.installed(packages), keep_denormals())
+def describe(packages: Iterable[str] | None = None, modules: Iterable[str] = ()) -> ProcessInfo:
+    """This process, with the versions of some packages, by default of those pinned, and the code of some modules.
+
+    Raises PackageNotFoundError.
+    """
+    modules = list(modules)
+    return ProcessInfo(
+        host=socket.gethostname(),
+        process=os.getpid(),
+        versions=versions.installed(packages),
+        keeps_denormals=keep_denormals(),
+        machine=platform.machine(),
+        code=code.digests(modules),
+        folder=code.folder_of(modules[0]) if modules else "",
+    )
 
 
 def keep_denormals() -> bool:

@@ -13,7 +13,7 @@ lock                   held by the driver that writes; says which it is
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ class Opening:
     first_is_given: bool = False  # the settings do not lead to it: it is kept, as the checkpoint of update 0
     resume: bool = False
     overwrite: bool = False
+    notes: Sequence[str] = ()  # what the ledger is to say of it
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class RunDirectory(Run):
 
     lock: int  # its file's descriptor
     first: State  # what the run begins with
+    notes: Sequence[str] = ()  # what its ledger is to say of how it was opened
 
     def holds_lock(self) -> bool:
         """Whether the lock file is still the one that this process locked."""
@@ -95,7 +97,7 @@ def open_for_writing(opening: Opening, tell: Callable[[str], None]) -> Iterator[
         if opening.first_is_given:
             Checkpoints(directory / CHECKPOINTS).save(first)
         config.write(directory, opening.config, first.digest())
-        yield RunDirectory(**vars(Run.open(directory)), lock=lock, first=first)
+        yield RunDirectory(**vars(Run.open(directory)), lock=lock, first=first, notes=opening.notes)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from simulated_cluster import DIES, NEVER, RAISES, Script, SimulatedCluster, Sto
 from bitexact.cli.exits import BadInput, ClusterLost
 from bitexact.cluster.actors import LONGEST_RESTART_DELAY_S, RESTART_DELAY_S, Actors
 from bitexact.cluster.deadlines import MOST_DOUBLINGS, RECENT_ITEMS, Attention, Deadlines
-from bitexact.cluster.interface import Duplicate, PoolSettings, ResultLost
+from bitexact.cluster.interface import Damaged, Duplicate, PoolSettings, ResultLost, SharedDamaged
 from bitexact.cluster.pool import Pool
 from bitexact.cluster.work_queue import Item
 from bitexact.determinism.digests import digest
@@ -172,6 +172,7 @@ def check_counts(cluster: SimulatedCluster, counts: Counter[str]) -> None:
         "actors_killed": len(listener.told("actor ", " is killed: ")),
         "nodes_joined": len(listener.told("node ", " joined with ")),
         "nodes_lost": len(listener.told("node ", " is gone")) - len(listener.told("its node is gone")),
+        "damaged": sum(cluster.damaged.values()),
         "raced": len(listener.told("a second time elsewhere")),
         "late_duplicates": len(listener.told("compared and dropped")),
         "redispatched": sum(times - 1 for times in begun.values()),
@@ -212,6 +213,7 @@ FAULTS = (
     "freeze_node",
     "thaw_node",
     "lose_result",
+    "damage",
     "lose_shared",
     "leave",
     "join",
@@ -306,8 +308,8 @@ class KeepsDigests(Pool):
 
 
 class BeginsWithoutLimit(Pool):
-    def _expect_an_end_of(self, item: Any) -> None:
-        pass
+    def __init__(self, cluster: Any, pool_settings: PoolSettings, listener: Any) -> None:
+        super().__init__(cluster, replace(pool_settings, most_executions=999), listener)
 
 
 class WithActors(Pool):
@@ -323,7 +325,7 @@ class WithActors(Pool):
 class TakesSilenceForLoss(WithActors):
     class actors_class(Actors):  # noqa: N801
         def _expect_an_answer(self) -> None:
-            raise ClusterLost("the cluster's head has not answered")
+            raise ClusterLost("the cluster has not answered")
 
 
 class RacesWithoutLimit(Pool):
@@ -809,6 +811,37 @@ def test_an_error_of_the_work_itself_ends_the_run_and_is_not_tried_again():
     assert len(cluster.submitted) == 1
 
 
+def test_a_damaged_result_is_refused_said_counted_and_computed_again():
+    cluster, pool = pool_on(Script(nodes=(1,), faults=((1.5, "damage", 0),)))
+    run(pool, 2)
+    assert cluster.listener.events == ["the result of rollout 0.0 from actor 0 on n0 is refused: W1"]
+    assert pool.take_counts() == Counter(damaged=1, redispatched=1)
+
+
+def test_a_node_that_delivers_damaged_results_repeatedly_is_refused_by_name():
+    cluster, pool = pool_on(Script(nodes=(1, 1)))
+    submit = cluster.submit
+
+    def damaging(actor: Any, *arguments: Any) -> Ticket:
+        ticket = submit(actor, *arguments)
+        ticket.fate = Damaged("W1") if actor.node.name == "n1" else None
+        return ticket
+
+    cluster.submit = damaging
+    run(pool, 12)
+    assert cluster.listener.told("node n1 is refused: 3 values came damaged from it")
+    assert pool.describe() == "1 actor on n0 (1 CPU)"
+    assert pool.take_counts()["damaged"] == 3
+
+
+def test_a_shared_value_that_comes_damaged_is_shared_again():
+    cluster, pool = pool_on(Script(nodes=(1,)))
+    cluster.at(1.5, lambda: setattr(cluster.actors[0].ticket, "fate", SharedDamaged("other bytes")))
+    run(pool, 2)
+    assert [shared.value for shared in cluster.shared] == [0, 0]
+    assert pool.take_counts() == Counter(damaged=1, redispatched=1)
+
+
 # ---- nodes that come and go ------------------------------------------------------------------------------------
 
 
@@ -904,20 +937,20 @@ def test_it_is_ready_with_the_first_actor():
 def test_with_a_silent_head_training_goes_on_and_the_silence_has_a_limit():
     cluster, pool = pool_on(Script(nodes=(2,), faults=((3.2, "silence", 99),)))
     arrived = []
-    with pytest.raises(ClusterLost, match=r"the cluster's head has not answered for 20 s: the cluster is lost\."):
+    with pytest.raises(ClusterLost, match=r"the cluster has not answered for 20 s: the cluster is lost\."):
         arrived += [key for key, _ in pool.run("gradient", 0, keys(99))]
     assert 23.0 <= cluster.now() <= 25.0
     assert len(cluster.taken) > 38, "actors that are there work on"
-    assert cluster.listener.events == ["the head does not answer: the nodes known last stand, for up to 20 s"]
+    assert cluster.listener.events == ["the cluster does not answer: the nodes known last stand, for up to 20 s"]
 
 
 def test_a_head_that_answers_again_in_time_is_no_loss():
     cluster, pool = pool_on(Script(nodes=(1, 1), faults=((3.2, "silence", 15), (5.0, "kill", 0))))
     run(pool, 50)
     assert len(cluster.actors) == 3
-    assert [line for line in cluster.listener.events if "head" in line] == [
-        "the head does not answer: the nodes known last stand, for up to 20 s",
-        "the head answers again, after 16 s",
+    assert [line for line in cluster.listener.events if "answer" in line] == [
+        "the cluster does not answer: the nodes known last stand, for up to 20 s",
+        "the cluster answers again, after 16 s",
     ]
 
 

@@ -249,7 +249,7 @@ def test_settings_and_versions_are_those_of_the_run(run, tmp_path):
     config = json.loads((run / "config.json").read_text())
     shown = dict(rows(written([run], tmp_path), "class='settings'"))
     flat = {name: value for name, value in config.items() if not isinstance(value, dict)}
-    everything = {**config["settings"], **config["versions"], **flat}
+    everything = {**config["settings"], **config["versions"], **config["code"], **flat}
     assert shown == {name: str(value) for name, value in everything.items()}
 
 

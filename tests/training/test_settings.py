@@ -52,6 +52,7 @@ FLAGS = {
     "--checkpoint-every": ("checkpoint_every", "4", 4),
     "--keep-checkpoints": ("keep_checkpoints", "2", 2),
     "--rollout-timeout-s": ("rollout_timeout_s", "30", 30.0),
+    "--rollout-attempts": ("rollout_attempts", "5", 5),
     "--cluster-timeout-s": ("cluster_timeout_s", "60", 60.0),
     "--video-every": ("video_every", "50", 50),
     "--mlflow": ("mlflow", "http://localhost:5000", "http://localhost:5000"),
@@ -59,7 +60,7 @@ FLAGS = {
     "--redis-address": ("address", "head:6379", "head:6379"),
 }
 PRESET_OF = {"decay_rate": "reinforce"}
-SWITCHES = {"--resume", "--overwrite", "--tensorboard"}
+SWITCHES = {"--resume", "--overwrite", "--accept-new-code", "--tensorboard"}
 SMALL = {"batch_size": 2, "hidden_units": 2, "updates": 3}
 
 
@@ -138,9 +139,13 @@ def test_a_complaint_is_whole_where_lines_cannot_be_drawn(encoding):
 
 
 def test_every_setting_has_a_flag():
-    assert {name for name, _, _ in FLAGS.values()} | {"resume", "overwrite", "tensorboard", "redis_address"} == {
-        field.name for field in dataclasses.fields(Settings)
-    }
+    assert {name for name, _, _ in FLAGS.values()} | {
+        "resume",
+        "overwrite",
+        "accept_new_code",
+        "tensorboard",
+        "redis_address",
+    } == {field.name for field in dataclasses.fields(Settings)}
 
 
 @pytest.mark.parametrize("flag", FLAGS)
@@ -312,6 +317,7 @@ BAD_VALUES = {
     "--checkpoint-every": ["0", "-1", "x"],
     "--keep-checkpoints": ["0", "-1", "x"],
     "--rollout-timeout-s": ["0", "-1", "nan", "inf", "x"],
+    "--rollout-attempts": ["0", "-1", "1.5", "x"],
     "--cluster-timeout-s": ["0", "-1", "nan", "inf", "x"],
     "--address": ["head", ":6379", "head:", "head:port", "head:123456", "local", "two words:1", "1.2.3.4:5:6"],
     "--redis-address": ["head"],
