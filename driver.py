@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     with show("Ray Pong") as progress:
         _check_this_process(progress)
         beside.expect_packages(settings.mlflow)
+        process_environment.prepare_ray(embedded=settings.address is None)  # now: it may refuse
         if settings.address:
             _check_cluster(settings.address)
         try:

@@ -8,11 +8,13 @@ file a process in the run directory. A file named by the user, or the platform's
 import contextlib
 import importlib
 import os
+import secrets
 import socket
 import sys
 from pathlib import Path
 
 from bitexact.cli.properties_file import PropertiesFile
+from bitexact.cli.ray_folder import private_folder
 
 LOCAL_OUTPUT = "ANTITHESIS_SDK_LOCAL_OUTPUT"
 PROPERTIES_FOLDER = "RAY_PONG_PROPERTIES_FOLDER"
@@ -24,6 +26,7 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 # The first makes all of Ray's servers listen on 127.0.0.1: whatever its name says, it is Ray's one switch between "may
 # become a cluster" and "this machine only".
 _EMBEDDED_RAY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+_TOKENS = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
 
 
 def prepare_driver(properties: Path, embedded: bool) -> None:
@@ -39,6 +42,9 @@ def prepare_ray(embedded: bool) -> None:
     if embedded:
         os.environ.update(_EMBEDDED_RAY)
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if not _TOKENS & os.environ.keys():  # else Ray writes one into the home, which may not be there
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ["RAY_TMPDIR"] = str(private_folder())
 
 
 def prepare_command(properties: Path) -> None:
