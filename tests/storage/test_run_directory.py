@@ -144,7 +144,10 @@ def test_a_driver_whose_lock_is_taken_away_commits_nothing_more(tmp_path, replac
         return stand_in(*arguments)
 
     diary = Diary()
-    with pytest.raises(PropertyFailed, match=r"one driver writes a run \(update 3\)"):
+    ending, sentence = (
+        (PropertyFailed, r"one driver writes a run \(update 3\)") if replacement else (DiskRefused, "deleted or moved")
+    )
+    with pytest.raises(ending, match=sentence):
         train(settings, diary, rollout=meddled)
     assert diary.committed == [line["update"] for line in written(settings.directory)["metrics.jsonl"]] == [1, 2]
     assert not (settings.directory / "checkpoints").exists()
