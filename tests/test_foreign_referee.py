@@ -1,7 +1,7 @@
 """A referee that is not ours: ckpt-chaos kills driver.py at the file events of its run, resumes it, and compares bytes.
 
     pytest -s tests/test_foreign_referee.py                     a sample of the events, as in CI
-    CKPT_CHAOS_POINTS=40 pytest -s tests/test_foreign_referee.py     all of them: 21 of 21
+    CKPT_CHAOS_POINTS=40 pytest -s tests/test_foreign_referee.py     all of them
 
 It knows nothing of this program: it records every file that the driver opens, renames or makes below its run directory,
 then kills a fresh run at each, or with the file torn in half, and runs the same line again.
