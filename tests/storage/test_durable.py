@@ -91,7 +91,7 @@ def test_a_power_cut_at_any_call_leaves_the_old_file_or_the_new_one(tmp_path):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     path = tmp_path / "nowhere" / "file"
-    with pytest.raises(DiskRefused, match=f"^{path} cannot be written \\(No such file or directory\\)"):
+    with pytest.raises(DiskRefused, match=f"^{path} cannot be written: {path.parent} was deleted or moved meanwhile"):
         durable.write_atomically(path, b"data")
 
 
