@@ -53,6 +53,7 @@ LAYOUT = Layout(
     hides_ball=True,
     serve_wait=63,
     first_to=21,
+    served=5,  # the opponent waits for the ball where it comes from
 )
 
 # Where the emulator keeps them. The ball's speed to the right is kept negated.

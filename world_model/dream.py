@@ -131,15 +131,15 @@ class Dream:
         after[:, CLOCK] = (after[:, CLOCK] + 1) % self.layout.clock
         events[:, SERVE] = playing & (before[:, WAIT] == 1)
         for game in events[:, SERVE].nonzero()[0].tolist():
-            after[game, _BALL] = self._drawn_serve(after[game], game)
+            after[game, : self.layout.served] = self._drawn_serve(after[game], game)
             self._memory[game] = self._network.initial(1)[0]
 
     def _drawn_serve(self, state: np.ndarray, game: int) -> np.ndarray:
-        """The ball as it was once served after a point of the side that has just scored."""
+        """The first variables as they once were at a serve after a point of the side that has just scored."""
         points = int(state[LEFT_SCORE] + state[RIGHT_SCORE])
         drawn = Stream(self._seed, Purpose.DREAM, 1 + points, self._first + game).uniforms(1)[0]
         pool = self.model.serves[0 if state[BALL_X] > self.model.constants.mean[BALL_X] else 1]
-        served: np.ndarray = pool[int(drawn * len(pool)), _BALL]
+        served: np.ndarray = pool[int(drawn * len(pool)), : self.layout.served]
         return served
 
 

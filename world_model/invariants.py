@@ -61,3 +61,38 @@ def a_point_ends_each_rally(points: np.ndarray, serves: np.ndarray, where: Where
 def a_dream_scores(points: int, where: Where) -> None:
     """A dream in which nobody ever wins a point would be no game."""
     sometimes(points > 0, "A point is won in a dream", where)
+
+
+@guard
+@reached_by("every run: each batch of a training")
+def no_window_crosses_a_serve(starts: np.ndarray, ends: np.ndarray, limits: np.ndarray, where: Where) -> bool:
+    """First and one past the last step of each window, [B], and where its rally begins and ends, [2, B]."""
+    holds = bool(((starts >= limits[0]) & (ends <= limits[1])).all())
+    always(holds, "No window of a training crosses a serve", where)
+    return holds
+
+
+@guard
+@reached_by("every run: the beginning of a training")
+def no_held_out_episode_is_trained_on(trained: list[int], others: list[int], where: Where) -> bool:
+    """Numbers of the episodes of the training split, and of the others."""
+    holds = not set(trained) & set(others)
+    always(holds, "No episode of another split is in a training", where)
+    return holds
+
+
+@guard
+@reached_by("every run: each epoch of a training")
+def loss_and_weights_are_finite(loss: float, weights: dict[str, np.ndarray], where: Where) -> bool:
+    """A training that diverged is not saved over a good model."""
+    holds = bool(np.isfinite(loss)) and all(bool(np.isfinite(array).all()) for array in weights.values())
+    always(holds, "A training's loss and weights are finite", where)
+    return holds
+
+
+@guard
+@reached_by("every run: each epoch of a training")
+def a_model_reads_back_as_written(read: str, written: str, where: Where) -> bool:
+    """Digests of the arrays, as they were to be written and as they are on the disk."""
+    always(read == written, "A model reads back as written", where)
+    return read == written

@@ -48,6 +48,7 @@ class Layout:
     hides_ball: bool  # whether ball_y is 0 until the serve
     serve_wait: int  # steps from the point to the serve
     first_to: int
+    served: int = 4  # so many of the first variables does a serve set: the ball's, or the left paddle's place too
     settings: dict[str, float] = field(default_factory=dict)  # all that a table can be made of again
 
     @property

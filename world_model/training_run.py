@@ -23,13 +23,14 @@ import optax
 
 from bitexact.cli.exits import BadInput
 from bitexact.cli.interrupts import Interrupts
+from bitexact.determinism import digests
 from bitexact.determinism.streams import Stream
 from bitexact.storage import durable
-from world_model import files, learned_network, recording
+from world_model import files, invariants, learned_network, recording
 from world_model.features import Constants, width
 from world_model.learned_network import Windows
 from world_model.measure import rollout_errors
-from world_model.model import TURNS, Model, outputs, save
+from world_model.model import TURNS, Model, load, outputs, save
 from world_model.network import LARGEST, Shape
 from world_model.pools import pools
 from world_model.recording import Recording
@@ -56,6 +57,7 @@ def run(settings: TrainSettings, tell: Callable[[str], None]) -> Model:
     interrupts = Interrupts()
     training = recording.read(settings.recording, "training", settings.episodes)
     validation = recording.read(settings.recording, "validation")
+    invariants.no_held_out_episode_is_trained_on(training.numbers, validation.numbers, {"recording": training.digest})
     constants, steps = prepared(training, settings.structure == "gate")
     batches = Batches(steps, settings.seed, settings.windows, settings.window_steps)
     if not batches.usable:
@@ -134,14 +136,15 @@ def _close_epoch(
 ) -> None:
     """Look at the validation split, keep the weights, say how it went."""
     loss = float(np.mean([float(one) for one in losses]))
-    if not np.isfinite(loss):
-        raise BadInput("the loss is not finite: take a smaller --learning-rate.")
+    where = {"update": state.update}
+    invariants.loss_and_weights_are_finite(loss, model.weights, where)
     began, first = since
     seconds = time.monotonic() - began
     left = seconds / (state.update - first) * (settings.updates - state.update)
     errors = rollout_errors(model, validation, starts=64, horizons=(1, 15, 60), seed=0)
     _save(settings.out / _CHECKPOINT, state)
     digest = save(settings.out, model)
+    invariants.a_model_reads_back_as_written(digests.digest(load(settings.out).arrays()), digest, where)
     metrics = {"update": state.update, "loss": loss, "seconds": round(seconds, 1), "digest": digest, **errors}
     durable.append(settings.out / _METRICS, json.dumps(metrics).encode() + b"\n")
     shown = "  ".join(f"{name} {value:.4g}" for name, value in errors.items())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitexact.determinism.streams import Stream
+from world_model import invariants
 from world_model.features import Constants, constants_of, features
 from world_model.recording import Recording
 from world_model.states import BALL_X, BALL_Y, PREDICTED_EVENTS, SPEED_X, SPEED_Y, WAIT, Purpose
@@ -92,6 +93,8 @@ class Batches:
         steps = self._steps
         first, last = steps.first[chosen], steps.end[chosen] - self._length
         starts: np.ndarray = np.minimum(np.maximum(chosen - (draws[2] * self._length).astype(np.int64), first), last)
+        limits = np.stack([first, steps.end[chosen]])
+        invariants.no_window_crosses_a_serve(starts, starts + self._length, limits, {"update": update})
         return starts
 
 
