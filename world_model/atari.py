@@ -1,6 +1,6 @@
 """The emulator's Pong behind the same interface, frame by frame: its state is read from its memory.
 
-What a frame does next follows from this state and the action alone, seen over 100,000 frames: places and speeds, the
+What a frame does next follows from this state and the action, nearly always (docs/world-model.md): places, speeds, the
 right player's paddle knob, and a clock of eight frames at which the opponent rests. (A paddle moves to the middle
 between where it is and where its knob points.) Whole numbers all, in the emulator's own units. The knob is not in the
 memory, which holds a reading of it every second frame: it is counted, as the actions turn it.
