@@ -140,10 +140,26 @@ def a_late_duplicate_is_dropped(where: Where) -> None:
 
 
 @guard
-@reached_by("every run: updates 1, 11, 21, ...")
+@reached_by("a preset: reinforce, updates 1, 11, 21, ...")
 def a_sum_agrees_with_float64(excess: float, where: Where) -> bool:
-    """The error of the sum over its bound, against an independent sum (tree_sum.Float64Sum, ppo.excess)."""
+    """The error of the sum over its bound, against an independent sum (tree_sum.Float64Sum)."""
     always_less_than_or_equal_to(excess, 1.0, "A batch's sum agrees with a float64 sum of the same gradients", where)
+    return excess <= 1.0
+
+
+@guard
+@reached_by("a preset: ppo, the last minibatch of updates 1, 11, 21, ...")
+def a_gradient_agrees_with_float64(excess: float, where: Where) -> bool:
+    """The error of a minibatch's gradient over its bound, against another computation of all of it (referee.py)."""
+    always_less_than_or_equal_to(excess, 1.0, "A minibatch's gradient agrees with the same in float64", where)
+    return excess <= 1.0
+
+
+@guard
+@reached_by("a preset: ppo, the last minibatch of updates 1, 11, 21, ...")
+def a_step_agrees_with_float64(excess: float, where: Where) -> bool:
+    """The error of a clipped step of Adam over its bound, weights and optimizer state, in the same way (referee.py)."""
+    always_less_than_or_equal_to(excess, 1.0, "A step of Adam agrees with the same in float64", where)
     return excess <= 1.0
 
 

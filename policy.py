@@ -1,7 +1,7 @@
 """The policy: a two-layer network that says how probable "up" is, and its gradient. NumPy and SciPy, nothing else.
 
 Everything on the way to the weights uses only operations whose result IEEE 754 fixes: element-wise + - * / and sqrt,
-sums along axis 0 of a C-ordered array (row by row), `numpy.add.accumulate` (in order, by definition), and `math.fsum`
+`exact_math.sum_rows` (row by row), `numpy.add.accumulate` (in order, by definition), and `math.fsum`
 (exactly rounded). No BLAS, and nothing from libm: both choose their algorithm by the processor they find.
 
 Weights and gradients are dictionaries of float32 arrays with the same names and shapes:
@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.sparse import _sparsetools
 
 from bitexact.determinism.arrays import Arrays
-from bitexact.determinism.exact_math import sigmoid
+from bitexact.determinism.exact_math import sigmoid, sum_rows
 from bitexact.determinism.streams import Purpose, Stream
 
 _UNIFORMS_PER_NORMAL = 12
@@ -91,5 +91,5 @@ def gradient(
     return {
         # SciPy multiplies a transposed CSR matrix step by step in ascending order; times 1 or -1 nothing is rounded.
         "W1": observations.T @ dhidden,
-        "W2": np.add.reduce(hidden * dlogits[:, None], axis=0),
+        "W2": sum_rows(hidden * dlogits[:, None]),
     }

@@ -54,7 +54,7 @@ def _shares(preset: Preset, batch_size: int, updates: int) -> dict[str, float]:
     from bitexact.determinism import tree_sum
     from bitexact.storage.run_directory import open_for_writing
     from pong.game import Pong
-    from training import ppo
+    from training import referee
     from training.recorder import Recorder
     from training.update import compute_update
 
@@ -68,7 +68,8 @@ def _shares(preset: Preset, batch_size: int, updates: int) -> dict[str, float]:
                 open_.enter_context(watch.on(invariants, name, "properties"))
         for name in ("__init__", "add", "excess"):
             open_.enter_context(watch.on(tree_sum.Float64Sum, name, "float64 sum"))
-        open_.enter_context(watch.on(ppo.Objective, "excess", "float64 sum"))
+        for name in ("gradient_excess", "clip_excess", "step_excess"):
+            open_.enter_context(watch.on(referee, name, "float64 sum"))
         began = time.perf_counter()
         for _ in range(updates):
             state, batch = compute_update(settings, state, game)

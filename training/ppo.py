@@ -16,7 +16,7 @@ import numpy as np
 
 from bitexact.cli.ranges import POSITIVE, real
 from bitexact.determinism.arrays import Arrays
-from bitexact.determinism.exact_math import dot, sigmoids
+from bitexact.determinism.exact_math import dot, sigmoids, sum_rows
 from training.adam import Adam
 from training.base_settings import BaseSettings, Count, Part, Rate
 from training.steps import Steps
@@ -81,19 +81,9 @@ class Objective:
         found = self._differentiate(weights)
         return {
             "W1": self.steps.observations.T @ found.dhidden,  # SciPy multiplies row by row, in ascending order
-            "W2": np.add.reduce(found.hidden * found.dlogits, axis=0),
-            "V": np.add.reduce(found.hidden * found.dvalues, axis=0),
+            "W2": sum_rows(found.hidden * found.dlogits),
+            "V": sum_rows(found.hidden * found.dvalues),
         }
-
-    def excess(self, weights: Arrays, gradient: Arrays) -> float:
-        """The largest error of the gradient's W1 against a float64 sum of the same terms, over its bound: at most 1.
-
-        The bound is that of `tree_sum.Float64Sum`.
-        """
-        dhidden = self._differentiate(weights).dhidden.astype(np.float64)
-        transposed = self.steps.observations.T.astype(np.float64)
-        bound = 2.0 * len(self.steps) * 2.0**-24 * (abs(transposed) @ np.abs(dhidden)) + np.finfo(np.float64).tiny
-        return float(np.max(np.abs(gradient["W1"] - transposed @ dhidden) / bound))
 
     def _differentiate(self, weights: Arrays) -> _Derivatives:
         steps, ups = self.steps, self.steps.ups

@@ -11,7 +11,7 @@ import invariants
 from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.exact_math import norm
 from bitexact.storage.state import State
-from training import adam
+from training import adam, referee
 from training.adam import Adam, gather_rows, scatter_rows
 from training.batch import Batch, Learned, is_compared
 from training.ppo import (
@@ -58,22 +58,33 @@ class PPOBatch(Batch):
         for epoch in range(settings.epochs):
             parts = minibatches(len(steps), settings.minibatch_size, settings.seed, self.update, epoch)
             invariants.a_pass_uses_each_step_once(parts, len(steps), {"update": self.update, "pass": epoch})
+            last = settings.epochs * len(parts) - 1
             for rows in parts:
                 objective = Objective(steps.choose(rows), settings.clip, self._entropy_coef, settings.value_coef)
-                gradient = objective.gradient(weights)
-                self._check_gradient(weights, objective, gradient, {"pass": epoch, "step": len(norms)})
-                norms.append(norm(gradient))
-                gradient = clip_by_global_norm(gradient, norms[-1], settings.max_grad_norm)
-                weights, optimizer = optimizer.step(weights, gradient, self._rate)
+                where = {"update": self.update, "pass": epoch, "step": len(norms)}
+                is_refereed = is_compared(self.update) and len(norms) == last  # by then, ratios are clipped
+                weights, optimizer, length = self._step(objective, weights, optimizer, where, is_refereed)
+                norms.append(length)
         self.gradient_norm = math.fsum(norms) / len(norms)
         return weights, optimizer, len(norms)
 
-    def _check_gradient(self, weights: Arrays, objective: Objective, gradient: Arrays, of: dict[str, int]) -> None:
-        where = {"update": self.update, **of}
+    def _step(
+        self, objective: Objective, weights: Arrays, optimizer: Adam, where: dict[str, int], is_refereed: bool
+    ) -> tuple[Arrays, Adam, float]:
+        """One minibatch: weights and optimizer after it, and the length of its gradient."""
+        gradient = objective.gradient(weights)
         invariants.a_gradient_has_the_shape_of_the_weights(gradient, weights, where)
         invariants.a_gradient_is_finite(gradient, where)
-        if not of["step"] and is_compared(self.update):
-            invariants.a_sum_agrees_with_float64(objective.excess(weights, gradient), where)
+        length, longest = norm(gradient), self._settings.max_grad_norm
+        clipped = clip_by_global_norm(gradient, length, longest)
+        after = optimizer.step(weights, clipped, self._rate)
+        if is_refereed:
+            excess = referee.gradient_excess(objective, weights, gradient)
+            invariants.a_gradient_agrees_with_float64(excess, where)
+            excess = referee.step_excess(clipped, self._rate, (weights, optimizer), after)
+            excess = max(excess, referee.clip_excess(gradient, longest, clipped))
+            invariants.a_step_agrees_with_float64(excess, where)
+        return *after, length
 
     def _temperature(self, update: int) -> float:
         return linear_schedule(1.0, self._settings.temperature_end, self._settings.anneal_updates, update)

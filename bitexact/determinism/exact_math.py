@@ -1,7 +1,7 @@
 """Functions that give the same bits on every processor: operations whose result IEEE 754 fixes, in a fixed order.
 
-Element-wise + - * / and sqrt, `numpy.add.accumulate` and sums along axis 0 (row by row), `math.fsum` (exactly rounded)
-and `ldexp` (exact). No BLAS, and nothing from libm: both choose their algorithm by the processor they find.
+Element-wise + - * / and sqrt, `numpy.add.accumulate` and `sum_rows` (row by row), `math.fsum` (exactly rounded) and
+`ldexp` (exact). No BLAS, and nothing from libm: both choose their algorithm by the processor they find.
 """
 
 import math
@@ -63,7 +63,19 @@ def dot(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return np.add.accumulate(np.multiply(rows, vector, dtype=np.float64), axis=1)[:, -1]
 
 
+def sum_rows(rows: np.ndarray) -> np.ndarray:
+    """The rows [N, ...] added one after the other, in order, in their own dtype: [...].
+
+    NumPy's sum along axis 0 is that sum too, except where it sees one contiguous column: of that it takes a pairwise
+    sum, whose order depends on the length and on how wide the processor's vectors are.
+    """
+    rows = np.ascontiguousarray(rows)
+    is_one_column = rows.size == len(rows) > 0
+    total: np.ndarray = np.add.accumulate(rows, axis=0)[-1] if is_one_column else np.add.reduce(rows, axis=0)
+    return total
+
+
 def norm(gradient: Arrays) -> float:
-    """Its Euclidean length, summed in a fixed order."""
-    rows = [np.add.reduce(np.atleast_2d(g) * np.atleast_2d(g), axis=0) for _, g in sorted(gradient.items())]
+    """The Euclidean length of a gradient, summed in a fixed order."""
+    rows = [sum_rows(np.atleast_2d(g) * np.atleast_2d(g)) for _, g in sorted(gradient.items())]
     return math.sqrt(math.fsum(np.concatenate(rows).tolist()))
