@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+import invariants
 from bitexact.cli.progress import Progress
 from bitexact.determinism import versions
 from bitexact.determinism.arrays import Arrays
@@ -137,6 +138,7 @@ def train(
             diary.computed.append(batch.update)
             for index in arrival(range(settings.batch_size)):
                 batch.add(*rollout(settings, state.weights, batch.update, index))
+            invariants.a_rollout_is_begun_within_its_limit(1, settings.rollout_attempts, {"update": batch.update})
             state = learn(batch)
             recorder.commit(state, batch, Counter())
             if state.update % settings.checkpoint_every == 0:

@@ -8,8 +8,8 @@ from bitexact.determinism.process import ProcessInfo
 
 # Of `training`: what runs, records or shows an update, and no bit of it depends on.
 _BESIDE = (
-    *("charts", "deciding_code", "learning_curve", "loop", "recorder", "replayer", "run_config", "saved_policy"),
-    "settings",
+    *("charts", "deciding_code", "learning_curve", "loop", "recorder", "referee"),
+    *("replayer", "run_config", "saved_policy", "settings"),
 )
 
 
