@@ -76,7 +76,7 @@ def write_a_line_twice(ledger):
     def twice(self, metrics, rollouts):
         commit(self, metrics, rollouts)
         if metrics["update"] >= BEGINS_AT:
-            ledger.durable.append(self._directory / ledger.METRICS, ledger._encode(metrics))
+            ledger.durable.append(self._directory / ledger.METRICS, ledger.encode(metrics))
 
     ledger.Ledger.commit = twice
 

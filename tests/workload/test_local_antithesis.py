@@ -28,7 +28,15 @@ FOUND_BY = {
 needs_docker = [pytest.mark.docker, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 
-@pytest.mark.parametrize("bug", [pytest.param(bug, marks=needs_docker) for bug in FOUND_BY])
+# Each takes minutes: a bug in the driver and one that only a test command finds are enough for every change.
+FOR_EVERY_CHANGE = {"rollout-twice", "lost-optimizer-state"}
+
+
+def marks(bug: str) -> list[pytest.MarkDecorator]:
+    return needs_docker if bug in FOR_EVERY_CHANGE else [*needs_docker, pytest.mark.campaign]
+
+
+@pytest.mark.parametrize("bug", [pytest.param(bug, marks=marks(bug)) for bug in FOUND_BY])
 @pytest.mark.timeout(LIMIT_S + 120)
 def test_a_planted_bug_fails_the_property_that_names_it(bug, tmp_path):
     override = ROOT / "tests" / "planted" / "compose.yaml"
