@@ -106,8 +106,7 @@ class RayCluster:
         Raises Lost if the head does not answer, and the question stands until it does; or if this node's raylet does
         not, without which no work is done.
         """
-        if self.objects.hangs_for_s() > _STUCK_S:
-            raise Lost("this node's raylet does not answer")
+        self.expect_objects()
         if self._look is None:
             self._look = self._control.later(ray.nodes)
             limit_s = _LOOK_S if self._looked else _FIRST_LOOK_S
@@ -148,6 +147,11 @@ class RayCluster:
     def stop_actor(self, handle: Handle) -> None:
         """Kill an actor. A frozen one is killed by its raylet, which waits some seconds for it first."""
         self._control.later(_kill, handle)
+
+    def expect_objects(self) -> None:
+        """Raise ResultLost if what concerns objects hangs, as it does with a frozen raylet on this node."""
+        if self.objects.hangs_for_s() > _STUCK_S:
+            raise ResultLost("this node's raylet does not answer")
 
     def kill_later(self, actor: Any) -> None:
         """Kill an actor of Ray that is not one of the pool's."""

@@ -24,6 +24,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from bitexact.cluster.beside import NoAnswer
 from bitexact.cluster.interface import Listener, Lost, ResultLost
 from bitexact.cluster.pool import WAIT_S
 from bitexact.cluster.ray_cluster import OnNode, RayCluster
@@ -71,6 +72,7 @@ class RemoteReducer:
     def add(self, gradients: Sequence[OnNode]) -> tuple[OnNode, Any]:
         """Begin an addition. Returns the sum to be, and a reference to the name of the node once it is there."""
         ((node, _),) = Counter(gradient.node for gradient in gradients).most_common(1)
+        self._cluster.expect_objects()
         begin = functools.partial(self._begin, node, [gradient.reference for gradient in gradients])
         total, done = self._cluster.objects.call(begin, limit_s=PATIENCE_S)
         return OnNode(total, node), done
@@ -83,9 +85,16 @@ class RemoteReducer:
         return self._adders[node].add.remote(*references)
 
     def wait(self, references: list[Any], count: int) -> list[Any]:
-        """Those of the references whose values are there: `count` of them, or fewer after half a second."""
+        """Those of the references whose values are there: `count` of them, or fewer after half a second.
+
+        Raises ResultLost if this node's raylet does not answer at all: then nothing can be waited for.
+        """
+        self._cluster.expect_objects()
         wait = functools.partial(ray.wait, references, num_returns=count, timeout=WAIT_S)
-        ready: list[Any] = self._cluster.objects.call(wait, limit_s=PATIENCE_S)[0]
+        try:
+            ready: list[Any] = self._cluster.objects.call(wait, limit_s=2.0 * WAIT_S)[0]
+        except NoAnswer:
+            return []
         return ready
 
     def fetch(self, reference: Any) -> Any:
