@@ -1,6 +1,7 @@
 """What the tests share."""
 
 import importlib.util
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,10 @@ from hypothesis import settings
 
 settings.register_profile("no deadline", deadline=None)  # no test looks at how long anything takes
 settings.load_profile("no deadline")
+
+# A program in the background, or under nohup, hands signals on as ignored; what tests start is to hear them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 collect_ignore = [] if importlib.util.find_spec("pettingzoo") else ["rllib_worker"]  # `make test-rllib` runs those
 
