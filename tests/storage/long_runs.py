@@ -6,13 +6,13 @@ Their last two updates have states, checkpoints and true digests; what was befor
 """
 
 import json
-import resource
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+from memory import peak
 from small_runs import Diary, small_settings
 
 from bitexact.reporting import page as report_page
@@ -117,4 +117,4 @@ def check(run: Path) -> None:
 if __name__ == "__main__":
     _began = time.monotonic()
     globals()[sys.argv[1]](*map(Path, sys.argv[2:]))
-    print(time.monotonic() - _began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(time.monotonic() - _began, peak() / 2**20)

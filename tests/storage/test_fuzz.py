@@ -6,7 +6,6 @@ Each kind of file is a sound one, altered: bytes flipped, cut, doubled and put i
 import contextlib
 import io
 import json
-import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from memory import forget_peak, peak
 from small_runs import small_settings, train
 
 from bitexact.cli.exits import Ended
@@ -158,7 +158,7 @@ def in_its_place(path: Path) -> Iterator[bytes]:
 
 def fuzz(run: Path, kind: str, inputs: int) -> None:
     name, read = KINDS[kind]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = forget_peak()
     with in_its_place(run / name) as sound:
 
         @settings(max_examples=inputs, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -169,7 +169,7 @@ def fuzz(run: Path, kind: str, inputs: int) -> None:
                 read(run)
 
         ends_as_it_may()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before < MOST_BYTES
+    assert peak() - before < MOST_BYTES
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from memory import forget_peak, peak
 from real_runs import copied, ends, is_one_sentence
 from small_runs import small_settings
 
@@ -29,11 +30,6 @@ pytest_plugins = ["real_runs"]
 
 MEGABYTE = 1 << 20
 CHECKPOINT = "checkpoints/update-00000004.npz"
-
-
-def peak() -> int:
-    """The most memory that this process has ever had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def is_refused(main: Callable, *arguments: object) -> str:
@@ -82,7 +78,7 @@ BOMBS = {
 def test_a_checkpoint_that_is_larger_than_it_should_be_is_refused_before_it_is_read(run, tmp_path, bomb):
     alone = bomb(tmp_path / "bomb.npz")
     (run / CHECKPOINT).write_bytes(alone.read_bytes())
-    before = peak()
+    before = forget_peak()
     like = initial_state.outline(small_settings(tmp_path))
     for load in (checkpoints.load, checkpoints.load_weights):
         with pytest.raises(BadCheckpoint):
