@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from bitexact.cli.exits import Ended, Interrupted
+from bitexact.cli.exits import BadInput, Ended, Interrupted
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE_S = 3.5
@@ -53,10 +53,9 @@ class Interrupts:
         """What fails once a signal came, failed of it: Ray's processes get it too where a whole group does."""
         try:
             yield
-        except Ended:
-            raise
-        except Exception:
-            self.check()
+        except Exception as error:
+            if isinstance(error, BadInput) or not isinstance(error, Ended):
+                self.check()
             raise
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

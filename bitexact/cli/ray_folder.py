@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bitexact.cli.exits import BadInput
+from bitexact.cli.exits import BadInput, DiskRefused
 
 # Ray adds /ray/session_2026-01-01_00-00-00_123456_1234567/sockets/plasma_store, and a little room is left.
 _LONGEST = 107 - 75
@@ -18,13 +18,14 @@ _ELSEWHERE = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 def private_folder() -> Path:
-    """The first folder of this user's alone that can be had. Raises BadInput if there is none."""
+    """The first folder of this user's alone that can be had. Raises BadInput, or DiskRefused, if there is none."""
     for base in _bases():
         name = f"ray-{os.getuid()}"
         folder = Path(base) if Path(base).name == name else Path(base) / name  # a parent may have named it
         if len(os.fsencode(folder)) <= _LONGEST and _is_made(folder):
             return folder
-    raise BadInput(
+    refusal = DiskRefused if all(map(_is_read_only, _bases())) else BadInput
+    raise refusal(
         f"Ray needs a folder that can be written, of at most {_LONGEST} bytes: none is in {', '.join(_bases())}; "
         "name one by RAY_TMPDIR."
     )
@@ -33,6 +34,13 @@ def private_folder() -> Path:
 def _bases() -> Iterator[str]:
     yield from (os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name))
     yield from _ELSEWHERE
+
+
+def _is_read_only(base: str) -> bool:
+    try:
+        return bool(os.statvfs(base).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _is_made(folder: Path) -> bool:

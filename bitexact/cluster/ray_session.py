@@ -46,7 +46,8 @@ _SHIPPED_WITHOUT = [".git", ".venv", ".ci", "runs", "tests", "docs", "benchmarks
 def connect(address: str | None, actors: int | None) -> Iterator[str]:
     """Ray, started here or joined at an address, until the block ends. Yields where it runs, in words.
 
-    Raises BadInput for an address that cannot be joined; `expect_an_answer` finds out before, within bounds.
+    Raises BadInput where Ray cannot start, and for an address that cannot be joined; `expect_an_answer` finds out
+    before, within bounds.
     """
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "configure_logging": True, "log_to_driver": False}
     try:
@@ -62,11 +63,11 @@ def connect(address: str | None, actors: int | None) -> Iterator[str]:
                     object_store_memory=_OBJECT_STORE_BYTES,
                     **quiet,
                 )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        if not address:
-            raise
+    except exits.Ended:
+        raise
+    except Exception as error:  # of whatever kind: it is Ray's, of what it found
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _cannot_be_joined(address, first_line) from None
+        raise _cannot_be_joined(address, first_line) if address else _cannot_start(first_line) from None
     try:
         yield f"the cluster at {address}" if address else "this machine"
     finally:
@@ -161,6 +162,11 @@ def _cannot_be_joined(address: str, reason: str) -> BadInput:
         )
     sentence = reason.split(". ")[0].rstrip(".")
     return BadInput(f"no Ray cluster can be joined at {address} ({sentence}): is its head up, and its port right?")
+
+
+def _cannot_start(reason: str) -> BadInput:
+    logs = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs"
+    return BadInput(f"Ray cannot start on this machine ({reason.rstrip('.')}): what its processes say is in {logs}.")
 
 
 def _runtime_environment() -> dict[str, Any]:

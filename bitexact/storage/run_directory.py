@@ -97,7 +97,12 @@ def open_for_writing(opening: Opening, tell: Callable[[str], None]) -> Iterator[
         if opening.first_is_given:
             Checkpoints(directory / CHECKPOINTS).save(first)
         config.write(directory, opening.config, first.digest())
-        yield RunDirectory(**vars(Run.open(directory)), lock=lock, first=first, notes=opening.notes)
+        try:
+            yield RunDirectory(**vars(Run.open(directory)), lock=lock, first=first, notes=opening.notes)
+        except BadInput:
+            if not opening.resume and Ledger(directory).last_update == 0:
+                _clear(directory)  # it was refused before it began: the mended command is not to be refused for it
+            raise
 
 
 @contextmanager

@@ -66,13 +66,17 @@ def test_a_token_of_the_users_is_left_alone(bases, monkeypatch):
 
 
 @pytest.mark.slow
-def test_it_trains_with_a_long_folder_for_temporary_files_and_without_a_home(tmp_path):
+@pytest.mark.parametrize("home", ["not there", "holds a file called .ray"])
+def test_it_trains_whatever_its_home_and_switches_and_in_a_long_folder_for_temporary_files(tmp_path, home):
     longest = tmp_path / ("x" * 150)
     longest.mkdir()
+    if home != "not there":
+        (tmp_path / home).mkdir()
+        (tmp_path / home / ".ray").touch()
     done = finished(
         f"--run-dir={tmp_path / 'run'}", "--updates=1", "--batch-size=2", "--hidden-units=2", "--actors=1",
-        TMPDIR=str(longest), HOME=str(tmp_path / "no home"),
+        TMPDIR=str(longest), HOME=str(tmp_path / home), PYTHONOPTIMIZE="2", PYTHONWARNINGS="error",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert recorded_digests(tmp_path / "run") == digests_without_ray(1, batch_size=2, hidden_units=2)
-    assert not (tmp_path / "no home").exists()
+    assert not (tmp_path / "not there").exists()

@@ -194,6 +194,21 @@ def test_what_is_left_of_a_run_is_not_mixed_with_a_new_one(settings, left):
     assert (settings.directory / left).exists()
 
 
+def test_a_run_that_is_refused_before_it_began_is_not_in_the_way_of_the_mended_command(tmp_path):
+    settings = small_settings(tmp_path / "run")
+    with pytest.raises(BadInput, match="cannot start"), open_for_writing(opening(settings), print):
+        raise BadInput("Ray cannot start on this machine.")
+    assert contents(settings.directory) == {}
+    train(settings)
+
+
+def test_a_run_that_is_refused_once_it_has_begun_is_kept(settings):
+    before = contents(settings.directory)
+    with pytest.raises(BadInput, match="cannot start"), open_for_writing(opening(resumed(settings)), print):
+        raise BadInput("Ray cannot start on this machine.")
+    assert contents(settings.directory).keys() == before.keys()
+
+
 def test_a_resume_where_there_is_no_run_is_refused(tmp_path):
     with pytest.raises(BadInput, match="holds no run"):
         train(resumed(small_settings(tmp_path / "run")))
