@@ -3,7 +3,8 @@
     python compare.py runs/a runs/b
 
 Says that the updates both have are equal to the bit, or names the first update, rollout and array that differ. Runs of
-different length are compared as far as the shorter one goes. Exit codes: 0 equal, 1 different, 2 bad input.
+different length are compared as far as the shorter one goes. Exit codes: 0 equal, 1 different, 2 bad input;
+others as every command's (bitexact/cli/exits.py, and --help).
 """
 
 from collections.abc import Sequence

@@ -6,14 +6,14 @@
     python driver.py --updates=20 --actors=7 --run-dir=runs/b
     python compare.py runs/a runs/b                     the same digest after every update
     python driver.py --address=HOST:6379                on a Ray cluster
-    python driver.py --preset=reinforce                   Karpathy's way: one gradient a game, one step a batch
+    python driver.py --preset=reinforce                 Karpathy's way: one gradient a game, one step a batch
     python driver.py --help                             every setting
 
 One update: the weights go out, a batch of games is played by actors, what they saw and did comes back, and is learned
 from in an order of its own. Its line in the run's ledger names the digest of what came out.
 
 Exit codes: 0 done, 1 a property failed or a digest differs, 2 bad input, 3 the cluster is lost, 4 the disk is full or
-refuses, 6 a bug in this program, 129, 130 and 143 interrupted, 141 nobody reads its output.
+refuses; others as every command's (bitexact/cli/exits.py, and --help).
 """
 
 import socket

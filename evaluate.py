@@ -10,8 +10,8 @@ The games are the same for the same seed, whatever the number of actors: none of
 depends on another. The video shows the first game. JSON keys: games, mean, ci95_low, ci95_high, min, max, points_for,
 points_against, games_won, steps_mean; `mean` to `max` are of a game's reward, its points for less those against.
 
-Exit codes: 0 done, 1 a property failed, 2 bad input, 3 the cluster is lost, 4 the disk is full or
-refuses, 6 a bug in this program, 129, 130 and 143 interrupted, 141 nobody reads its output.
+Exit codes: 0 done, 1 a property failed, 2 bad input, 3 the cluster is lost, 4 the disk is full or refuses; others as
+every command's (bitexact/cli/exits.py, and --help).
 """
 
 import contextlib

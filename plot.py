@@ -5,7 +5,8 @@
 
 Runs whose settings differ in nothing but the seed are drawn as one curve: their median, in a band from the lowest to
 the highest of them. Time is the training's own; what was done again after a resume is not in it twice. The file's
-ending says its kind: .png, .svg or .pdf. Exit codes: 0 done, 2 bad input.
+ending says its kind: .png, .svg or .pdf. Exit codes: 0 done, 2 bad input, 4 the disk is full or refuses;
+others as every command's (bitexact/cli/exits.py, and --help).
 """
 
 import math
@@ -23,6 +24,7 @@ from matplotlib.figure import Figure
 
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput
+from bitexact.storage import durable
 from training import learning_curve
 from training.learning_curve import Curve
 from training.settings import read_settings
@@ -56,7 +58,7 @@ _AXES = {"minutes": "minutes", "games": "games", "steps": "thousand steps"}
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read the runs and draw them. Raises BadInput."""
+    """Read the runs and draw them. Raises BadInput, DiskRefused."""
     chosen = command_line.parse(Arguments, arguments, "python plot.py")
     chosen.check()
     groups: dict[str, list[Curve]] = {}
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         figure.savefig(chosen.out, metadata={"Date": None} if chosen.out.suffix == ".svg" else None, dpi=150)
     except OSError as error:
-        raise BadInput(f"{chosen.out} cannot be written ({error.strerror}).") from None
+        raise durable.unwritable(chosen.out, error) from None
     print(table(groups))
 
 

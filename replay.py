@@ -8,7 +8,8 @@
 The video (.mp4 or .gif) shows the game with the probability of going up and the reward so far; the trace holds one line
 a step. A difference names the first rollout and the first array that differ. RUN is only read, and may be in progress.
 The update after the last recorded one is recomputed too: where a property stopped the run in it, it fails again here.
-Exit codes: 0 the same, 1 different, 2 bad input.
+Exit codes: 0 the same, 1 different, 2 bad input, 4 the disk is full or refuses; others as every command's
+(bitexact/cli/exits.py, and --help).
 """
 
 from collections.abc import Sequence

@@ -6,10 +6,9 @@
 
 Joins what all processes of the runs saw; a run in progress may be looked at. What must have been reached depends on the
 run: without --all-reached, only what every run reaches. Exit codes: 0 as it must be, 1 a property failed, 2 bad input,
-5 a property that must be reached was not.
+5 a property that must be reached was not; others as every command's (bitexact/cli/exits.py, and --help).
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     chosen.check()
     report = verdicts.make(chosen.runs, chosen.all_reached)
     for sentence in report.observations.damage:
-        print(sentence, file=sys.stderr)
+        print(sentence)
     Console().print(table(report))
     for verdict in report.verdicts:
         if verdict.status == FAILED:

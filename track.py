@@ -11,7 +11,8 @@ answers, or by this program later. With --video-every N, TensorBoard gets a game
 comes N updates or more after the last one filmed.
 
 Metrics: reward/..., learning/..., points/..., pace/... by update, and faults/... as the driver counts them.
-Exit codes: 0 shown, 2 bad input, 3 a server did not answer, 130 and 143 interrupted.
+Exit codes: 0 shown, 2 bad input, 3 a server did not answer; others as every command's (bitexact/cli/exits.py, and
+--help).
 """
 
 import tempfile

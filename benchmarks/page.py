@@ -3,7 +3,8 @@
     python -m benchmarks.page                           rewrites the table, draws docs/benchmarks-*.svg
     python -m benchmarks.page --results=FILE --docs=FOLDER
 
-What has not been measured is left out. Exit codes: 0 written, 2 bad input.
+What has not been measured is left out. Exit codes: 0 written, 2 bad input; others as every
+command's (bitexact/cli/exits.py, and --help).
 """
 
 from collections.abc import Callable, Sequence

@@ -7,7 +7,8 @@
 
 Measures: rollout, invariants, driver, start, updates, reinforce, many-actors, across-nodes, soak. Each is a process of
 its own; its figures go into benchmarks/results.json, then one table of all is shown. Whether a goal is met does not
-change the exit code: a noisy machine must fail no build. Exit codes: 0 measured, 2 bad input, 130 and 143 interrupted.
+change the exit code: a noisy machine must fail no build. Exit codes: 0 measured, 2 bad input;
+others as every command's (bitexact/cli/exits.py, and --help).
 """
 
 import importlib

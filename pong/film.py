@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from bitexact.cli.exits import BadInput
+from bitexact.storage import durable
 from pong.game import Pong
 from pong.play import RolloutId, Trajectory
 
@@ -29,7 +30,10 @@ def check_name(path: Path | None) -> None:
 
 
 def write_video(path: Path, trajectory: Trajectory, rollout_id: RolloutId) -> None:
-    """The game in real time, with the probability of going up and the reward so far below it. Raises BadInput."""
+    """The game in real time, with the probability of going up and the reward so far below it.
+
+    Raises BadInput, DiskRefused.
+    """
     game = Pong()
     game.reset(seed=rollout_id.seed, options=rollout_id.details)
     # imageio's other writer of gifs keeps all pictures until the end, a megabyte each; this one writes one at a time.
@@ -47,11 +51,11 @@ def write_video(path: Path, trajectory: Trajectory, rollout_id: RolloutId) -> No
                 if (last - t) % every == 0:
                     writer.append_data(_picture(game.picture(), probability, int(won[t]), int(lost[t])))
     except OSError as error:
-        raise BadInput(f"{path} cannot be written ({error.strerror or str(error).splitlines()[0]}).") from None
+        raise durable.unwritable(path, error) from None
 
 
 def write_trace(path: Path, trajectory: Trajectory) -> None:
-    """One line a step: step, action, probability of up, reward. Raises BadInput."""
+    """One line a step: step, action, probability of up, reward. Raises BadInput, DiskRefused."""
     steps = zip(trajectory.ups.tolist(), trajectory.probabilities.tolist(), trajectory.rewards.tolist(), strict=True)
     try:
         with path.open("w", newline="") as file:
@@ -60,7 +64,7 @@ def write_trace(path: Path, trajectory: Trajectory) -> None:
             for number, (up, probability, reward) in enumerate(steps):
                 table.writerow([number, "up" if up else "down", repr(probability), reward])
     except OSError as error:
-        raise BadInput(f"{path} cannot be written ({error.strerror}).") from None
+        raise durable.unwritable(path, error) from None
 
 
 def _picture(screen: np.ndarray, probability: float, won: int, lost: int) -> np.ndarray:

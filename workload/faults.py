@@ -10,7 +10,7 @@ pace. Every update that it commits is compared at once with that of a run withou
 training's ledger must hold each update once. What each fault does: docs/faults.md.
 
 Exit codes: 0 every digest is equal, 1 a digest differs, a property failed or training came to a halt, 2 bad input,
-3 the local cluster could not be started, 130 and 143 interrupted.
+3 the local cluster could not be started; others as every command's (bitexact/cli/exits.py, and --help).
 """
 
 import math

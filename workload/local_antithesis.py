@@ -12,7 +12,8 @@ packets dropped or delayed, as the seed draws it; a command may ask for a quiet 
 What it is not: the platform explores many histories and can repeat one exactly. Here the seed repeats the faults and
 the order of commands, not the instants at which they meet.
 
-Exit codes: 0 done, 1 a command or property failed or a container ended by itself, 2 bad input, 130 and 143 interrupted.
+Exit codes: 0 done, 1 a command or property failed or a container ended by itself, 2 bad input;
+others as every command's (bitexact/cli/exits.py, and --help).
 """
 
 import contextlib

@@ -15,10 +15,10 @@ itself depends on its exit code (exits.py):
 
     0                      the run is complete: nothing more to do
     1, with a sentence     a property failed: it stays stopped, for somebody to look at
-    6                      a bug in this program: likewise
+    6                      a bug in this program: likewise, with a sentence or without
     2                      bad input: said, and tried again every minute, as a volume or a head may be mended meanwhile
     4                      the disk refuses: tried again every half minute
-    3 and all others       the cluster is lost, or the process was: soon
+    3 and all others       the cluster is lost, or the process was (129, 130, 141, 143 and signals): soon
 
 Exit code 1 without a sentence is Ray's: it ends the driver's process so when the head is lost.
 
@@ -144,8 +144,8 @@ class Driver:
     def _ended(self, code: int, joined: bool) -> None:
         if code == 0:
             self.complete, self.end = True, "the run is complete"
-        elif code in (1, 6) and self._sentence:
-            self.end = f"the driver stays stopped: {self._sentence}"
+        elif code == 6 or (code == 1 and self._sentence):
+            self.end = f"the driver stays stopped: {self._sentence or 'a bug in this program'}"
         if self.end:
             say(self.end)
             return

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import tyro
 
-from bitexact.cli.exits import BadInput
+from bitexact.cli.exits import CODES, BadInput
 
 _Arguments = TypeVar("_Arguments")
 
@@ -21,7 +21,9 @@ def parse(
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            parsed: _Arguments = tyro.cli(kind, args=list(arguments), default=defaults, prog=program)  # type: ignore[assignment]
+            parsed: _Arguments = tyro.cli(  # type: ignore[assignment]
+                kind, args=list(arguments), default=defaults, prog=program, description=f"{kind.__doc__}\n\n{CODES}"
+            )
             return parsed
     except SystemExit as stop:
         if not stop.code:  # --help

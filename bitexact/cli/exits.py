@@ -24,6 +24,11 @@ import psutil
 
 from bitexact.cli import output
 
+CODES = (  # for the help of every command
+    "Exit codes: 0 done; 1 a property failed, or a digest differs; 2 bad input; 3 the cluster is lost, or a server "
+    "does not answer; 4 the disk is full or refuses; 5 a property that must be reached was not; 6 a bug in this "
+    "program; 129, 130 and 143 interrupted; 141 nobody reads the output."
+)
 TRACEBACK = "traceback.txt"  # in a run directory
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bitexact.cli.exits import DiskRefused
+from bitexact.cli.exits import BadInput, DiskRefused, Ended
 
 TROUBLE = (
     errno.ENOSPC,
@@ -118,6 +118,13 @@ def refused(path: Path, error: OSError) -> DiskRefused:
     if error.errno in (errno.ENOENT, errno.ENOTDIR) and not path.parent.is_dir():
         return DiskRefused(f"{path} cannot be written: {path.parent} was deleted or moved meanwhile.")
     return DiskRefused(f"{path} cannot be written ({error.strerror}): make room or mend the disk.")
+
+
+def unwritable(path: Path, error: OSError) -> Ended:
+    """The end of a command that could not write a file which its user has named: the disk's fault, or the name's."""
+    if error.errno in TROUBLE:
+        return refused(path, error)
+    return BadInput(f"{path} cannot be written ({error.strerror or str(error).splitlines()[0]}).")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

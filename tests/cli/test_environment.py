@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 import ray
-from commands import DRIVER, assert_one_sentence, command, contents, patience
+from commands import (
+    DRIVER,
+    ROOT,
+    assert_one_sentence,
+    command,
+    contents,
+    digests_without_ray,
+    patience,
+    recorded_digests,
+)
 
 from bitexact.cli import process_environment
 from bitexact.cli.exits import BadInput, Interrupted
@@ -34,6 +43,11 @@ def ends(run: Path, before: str, *prefix: str) -> tuple[int, str]:
     return code, err
 
 
+def skip_unless_mounted(err: str) -> None:
+    if "unshare:" in err or "mount:" in err:
+        pytest.skip(f"nothing can be mounted here: {err}")
+
+
 @pytest.mark.parametrize(
     ("run", "before", "words"),
     [
@@ -51,10 +65,33 @@ def test_what_ray_cannot_start_with_is_one_sentence_and_leaves_nothing(tmp_path,
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system read-only")
 def test_a_read_only_file_system_is_4(tmp_path):
     code, err = ends(tmp_path / "run", READ_ONLY.format(folder=shlex.quote(str(tmp_path))), "unshare", "--mount")
-    if "unshare:" in err or "mount:" in err:
-        pytest.skip(f"nothing can be mounted here: {err}")
+    skip_unless_mounted(err)
     assert_one_sentence(code, err, str(tmp_path / "run"), "Read-only file system")
     assert code == 4
+
+
+FULL = (
+    "mkdir -p {run}/properties && mount -t tmpfs -o size=16k full {run}/properties && "
+    "head -c 8000 /dev/zero > {run}/properties/full && "
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system that is soon full")
+def test_a_full_disk_under_the_properties_ends_nobody_and_the_report_names_what_is_missing(tmp_path):
+    run = tmp_path / "run"
+    driver, report = ([sys.executable, str(ROOT / name)] for name in ("driver.py", "report.py"))
+    train = shlex.join([*driver, *SETTINGS, "--actors=2", f"--run-dir={run}"])
+    shell = FULL.format(run=shlex.quote(str(run))) + f"{train} && {shlex.join([*report, str(run)])}"
+    with command(["unshare", "--mount", "bash", "-c", shell]) as started:
+        code, out, err = started.wait(), started.out, started.err
+    skip_unless_mounted(err)
+    assert recorded_digests(run) == digests_without_ray(1, batch_size=2, hidden_units=2)
+    assert "update 1 done" in out
+    assert f"{run}/properties" in out
+    assert "lacks some of what its process saw: its disk refused it" in out
+    assert code == 5, "what is missing was not reached"
+    assert err.count("\n") == 1
 
 
 # ---- in this process ------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ def keep_until_ended(driver: Driver, joined: bool = True) -> None:
         ("os._exit(1)", True, "exit code 1): it is started again in 1 s"),
         ("sys.exit(2)", True, "exit code 2): it is started again in 60 s"),
         ("sys.exit(2)", False, "exit code 2): it is started again in 1 s"),
+        ("sys.exit(141)", True, "exit code 141): it is started again in 1 s"),
         ("sys.exit(4)", True, "exit code 4): it is started again in 30 s"),
         ("os.kill(os.getpid(), signal.SIGKILL)", True, "killed by SIGKILL): it is started again in 1 s"),
     ],
@@ -57,6 +58,24 @@ def test_a_failed_property_stops_the_driver_for_good_and_is_said(
     driver.keep(True)
     assert not driver.running
     assert "the driver stays stopped: property failed: the weights are finite" in capfd.readouterr().out
+    assert not driver.complete
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("print('driver.py: a bug in this program (KeyError)', file=sys.stderr); ", "a bug in this program (KeyError)"),
+        ("", "a bug in this program"),
+    ],
+)
+def test_a_bug_is_not_begun_again_as_if_nothing_were(
+    before: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    driver = driver_that(f"{before}sys.exit(6)", tmp_path)
+    keep_until_ended(driver)
+    driver.keep(True)
+    assert not driver.running
+    assert capfd.readouterr().out.splitlines()[1:] == [f"supervisor: the driver stays stopped: {said}"]
     assert not driver.complete
 
 
