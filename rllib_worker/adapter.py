@@ -1,15 +1,16 @@
 """A `Game` as RLlib's MultiAgentEnv. The seed of the next game is set by the env runner; RLlib's own is not used."""
 
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from rllib_worker.config import RayWorkerConfig
 from rllib_worker.environments import EnvironmentFactory, Vectors
+from rllib_worker.fastlane import Writer
 from rllib_worker.policies import needs_shared_value
 
-ENV_NAME, CONFIG = "rllib_worker_game", "config"
+ENV_NAME, CONFIG, FRAMES = "rllib_worker_game", "config", "frames"
 _Flags = dict[str, bool]
 
 
@@ -20,7 +21,10 @@ class GameEnv(MultiAgentEnv):
         super().__init__()
         config = RayWorkerConfig.model_validate(env_config[CONFIG])
         factory = EnvironmentFactory(config.environment, needs_shared_value(config))
-        self.game = factory.make(render=config.fastlane_enabled)
+        first = env_config.worker_index == min(1, config.resources.num_workers)  # the driver's, 0, plays if alone
+        shown = config.fastlane_enabled and first
+        self._frames = Writer.at(Path(env_config[FRAMES]), config.fastlane_throttle_ms) if shown else None
+        self.game = factory.make(render=shown)
         self.possible_agents = list(self.game.agents)
         self.agents = list(self.game.agents)
         self.observation_spaces = {agent: self.game.layouts[agent].space() for agent in self.game.agents}
@@ -31,6 +35,7 @@ class GameEnv(MultiAgentEnv):
         """Begin the game that `next_seed` decides."""
         observations = self.game.reset(self.next_seed)
         self.agents = list(self.game.agents)
+        self._show()
         return observations, {}
 
     def step(self, action_dict: dict[str, Any]) -> tuple[Vectors, dict[str, float], _Flags, _Flags, dict[str, Any]]:
@@ -40,11 +45,12 @@ class GameEnv(MultiAgentEnv):
         terminated = step.terminated | {"__all__": step.over and not cut}
         truncated = step.truncated | {"__all__": step.over and cut}
         self.agents = [one for one in self.agents if not (one in step.terminated or one in step.truncated)]
+        self._show()
         return step.observations, step.rewards, terminated, truncated, {}
 
-    def render(self) -> np.ndarray:
-        """The picture now."""
-        return self.game.render()
+    def _show(self) -> None:
+        if self._frames:
+            self._frames.offer(self.game.render)
 
     def close(self) -> None:
         """Let go of the game."""

@@ -17,9 +17,9 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import register_env
 
-from rllib_worker import policies
+from rllib_worker import fastlane, policies
 from rllib_worker.a2c import A2CTorchLearner
-from rllib_worker.adapter import CONFIG, ENV_NAME, GameEnv
+from rllib_worker.adapter import CONFIG, ENV_NAME, FRAMES, GameEnv
 from rllib_worker.config import RayWorkerConfig
 from rllib_worker.env_runner import SeededEnvRunner
 from rllib_worker.environments import Game
@@ -62,7 +62,11 @@ def build(config: RayWorkerConfig, module_shapes: dict[str, Shape], agents: list
     made.framework("torch")
     made.environment(
         ENV_NAME,
-        env_config={CONFIG: config.dump(), "whole_episodes": name in REPRODUCIBLE},
+        env_config={
+            CONFIG: config.dump(),
+            FRAMES: str(fastlane.path_of(config.directory)),
+            "whole_episodes": name in REPRODUCIBLE,
+        },
         disable_env_checking=True,
     )
     made.env_runners(

@@ -4,6 +4,7 @@
     python -m rllib_worker --resume var/trainer/runs/RUN_ID
     python -m rllib_worker evaluate RUN --opponent random --games 1000
     python -m rllib_worker cross-play RUN RUN@10 random
+    python -m rllib_worker watch RUN [--png FILE]
     python -m rllib_worker schema PPO          the JSON Schema of an algorithm's parameters; `schema run` of a config
     python -m rllib_worker environments        families, ids, apis, spaces, masks
 
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str]) -> None:
     commands: dict[str, Callable[[Sequence[str]], None]] = {
         "evaluate": _evaluate,
         "cross-play": _cross_play,
+        "watch": _watch,
         "schema": _schema,
         "environments": _environments,
     }
@@ -128,6 +130,12 @@ def _cross_play(arguments: Sequence[str]) -> None:
     from rllib_worker import playing
 
     playing.play_all(arguments)
+
+
+def _watch(arguments: Sequence[str]) -> None:
+    from rllib_worker import watch
+
+    watch.watch(arguments)
 
 
 def _schema(arguments: Sequence[str]) -> None:

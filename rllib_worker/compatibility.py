@@ -49,8 +49,6 @@ def check(config: RayWorkerConfig) -> Report:
     """Raise BadInput for what does not go together."""
     _machine(config)
     _extras(config)
-    if config.fastlane_enabled:
-        raise BadInput("fastlane_enabled: frames in shared memory are not built yet; set it to false.")
     expect_what_is_asked_for(config)
     factory = EnvironmentFactory(config.environment, policies.needs_shared_value(config))
     game = factory.make()

@@ -13,7 +13,7 @@ from bitexact.cli.interrupts import Interrupts
 from bitexact.cli.progress import show
 from bitexact.storage.run_directory import Opening, RunDirectory, open_for_writing
 from bitexact.storage.state import State
-from rllib_worker import pause
+from rllib_worker import fastlane, pause
 from rllib_worker.analytics import Analytics, versions
 from rllib_worker.config import RayWorkerConfig
 from rllib_worker.kept import VERSIONS, WORKER
@@ -40,6 +40,7 @@ def train(config: RayWorkerConfig, resume: bool, overwrite: bool) -> None:
         pause.obey_signals(directory.path)
         with _end_written_down(config, directory, way_on), interrupts.blamed(), ExitStack() as stack:
             interrupts.defer(end_now=lambda end: _end_at_once(config, directory, end, way_on))
+            _make_room_for_frames(config, stack)
             _start_ray(config, stack, interrupts)
             from rllib_worker.runtime import RayWorkerRuntime
 
@@ -59,6 +60,13 @@ def _start_ray(config: RayWorkerConfig, stack: ExitStack, interrupts: Interrupts
     interrupts.install()
 
 
+def _make_room_for_frames(config: RayWorkerConfig, stack: ExitStack) -> None:
+    if config.fastlane_enabled:
+        stack.enter_context(fastlane.segment(config.directory))
+    else:
+        fastlane.clear()
+
+
 @contextmanager
 def _end_written_down(config: RayWorkerConfig, directory: RunDirectory, way_on: str) -> Iterator[None]:
     try:
@@ -73,6 +81,7 @@ def _end_written_down(config: RayWorkerConfig, directory: RunDirectory, way_on: 
 def _end_at_once(config: RayWorkerConfig, directory: RunDirectory, end: Interrupted, way_on: str) -> None:
     _write_end(config, directory, end)
     end.args = (f"{end}. {way_on}",)
+    fastlane.remove(config.directory)
     exits.at_once(end)
 
 

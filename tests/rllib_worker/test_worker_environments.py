@@ -1,40 +1,47 @@
 """Every game, played through the adapter: legal, the same for the same seed, and never an illegal action."""
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from bitexact.cli.exits import PropertyFailed
-from rllib_worker import catalog
+from rllib_worker import catalog, networks
 from rllib_worker.config import EnvironmentConfig
 from rllib_worker.environments import EnvironmentFactory, Game
+from rllib_worker.networks import Actor, Spec
 from rllib_worker.observations import SIDE, STACKED, Encoder
+from rllib_worker.policy_actor import RayPolicyActor, RayPolicyConfig
+from rllib_worker.policy_file import SavedPolicy
 
 SMALL = {"go_v5": {"board_size": 5}, "pistonball_v6": {"n_pistons": 10}, "pursuit_v5": {"max_cycles": 30}}
+LIMITS = {"pistonball_v6": 40, "pong_v3": 60}  # steps of games that take long
+Pick = Callable[[Game, str, np.random.Generator, np.ndarray], Any]
 MASKED = [one for one in catalog.GAMES.values() if one.turns_only]
 
 
-def make(entry: catalog.Entry, shared_value: bool = False, api: str | None = None) -> Game:
+def make(entry: catalog.Entry, shared_value: bool = False, api: str | None = None, render: bool = False) -> Game:
     config = EnvironmentConfig(
         family=entry.family,
         env_id=entry.env_id,
         api_type=api or ("aec" if entry.turns_only else "parallel"),
         env_kwargs=SMALL.get(entry.env_id, {}),
     )
-    return EnvironmentFactory(config, shared_value).make()
+    return EnvironmentFactory(config, shared_value).make(render)
 
 
-def choose(game: Game, agent: str, draw: np.random.Generator) -> Any:
+def choose(game: Game, agent: str, draw: np.random.Generator, seen: np.ndarray) -> Any:
     space, mask = game.action_spaces[agent], game.mask(agent)
     if mask.size:
         return int(draw.choice(np.flatnonzero(mask)))
     return int(draw.integers(space.n)) if isinstance(space, spaces.Discrete) else draw.uniform(-1, 1, space.shape)
 
 
-def play(game: Game, seed: int, limit: int = 200) -> tuple[int, bool, int, dict[str, float]]:
+def play(game: Game, seed: int, limit: int = 200, pick: Pick = choose) -> tuple[int, bool, int, dict[str, float]]:
     """Steps, whether it ended, a checksum of all that was seen, and the returns."""
     draw, checksum, over, steps = np.random.default_rng(seed), 0, False, 0
     seen, returns = game.reset(seed), dict.fromkeys(game.agents, 0.0)
@@ -44,7 +51,7 @@ def play(game: Game, seed: int, limit: int = 200) -> tuple[int, bool, int, dict[
             assert vector.shape == (game.layouts[agent].size,)
             assert vector.dtype == np.float32
             checksum = zlib.crc32(vector.tobytes(), checksum)
-        step = game.step({agent: choose(game, agent, draw) for agent in to_act})
+        step = game.step({agent: pick(game, agent, draw, seen[agent]) for agent in to_act})
         for agent, reward in step.rewards.items():
             returns[agent] += reward
         seen, over, steps = step.observations, step.over, steps + 1
@@ -54,13 +61,26 @@ def play(game: Game, seed: int, limit: int = 200) -> tuple[int, bool, int, dict[
 
 @pytest.mark.parametrize("entry", catalog.GAMES.values(), ids=lambda entry: entry.env_id)
 def test_a_game_is_a_function_of_its_seed_whatever_was_played_before(entry: catalog.Entry) -> None:
-    game = make(entry)
-    first = play(game, 7)
+    game, limit = make(entry), LIMITS.get(entry.env_id, 200)
+    first = play(game, 7, limit)
     play(game, 8, limit=20)
-    assert play(game, 7) == first
+    assert play(game, 7, limit) == first
     other = make(entry)
-    assert play(other, 7) == first
-    assert play(other, 12)[2] != first[2]
+    assert play(other, 7, limit) == first
+    assert play(other, 12, limit)[2] != first[2]
+
+
+@pytest.mark.parametrize("entry", catalog.GAMES.values(), ids=lambda entry: entry.env_id)
+def test_every_game_is_drawn_and_drawing_it_changes_nothing(entry: catalog.Entry) -> None:
+    plain, drawn = make(entry), make(entry, render=True)
+
+    def look_and_choose(game: Game, agent: str, draw: np.random.Generator, seen: np.ndarray) -> Any:
+        picture = game.render()
+        assert picture.shape[2] == 3
+        assert picture.any()
+        return choose(game, agent, draw, seen)
+
+    assert play(drawn, 7, limit=10, pick=look_and_choose) == play(plain, 7, limit=10)
 
 
 @pytest.mark.parametrize("env_id", ["cooperative_pong_v6", "pong_v3", "pistonball_v6"])
@@ -88,13 +108,51 @@ def test_an_illegal_action_never_reaches_the_game(entry: catalog.Entry) -> None:
         game.step({agent: int(illegal[0])})
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("env_id", ["tictactoe_v3", "connect_four_v3", "leduc_holdem_v4", "texas_holdem_v4"])
-def test_ten_thousand_games_without_an_illegal_move(env_id: str) -> None:
+def untrained(game: Game) -> dict[str, RayPolicyActor]:
+    """A policy for each agent, of random weights so large that it strongly wants some actions, legal or not."""
+    actors = {}
+    for number, agent in enumerate(game.agents):
+        spec = Spec.of(game.layouts[agent], game.action_spaces[agent], {"hidden_sizes": [16]})
+        torch.manual_seed(number)
+        weights = {f"actor.{name}": 20 * array.numpy() for name, array in Actor(spec).state_dict().items()}
+        actors[agent] = RayPolicyActor(SavedPolicy("main", spec, "PPO", (), (), weights), RayPolicyConfig())
+    return actors
+
+
+def play_masked(env_id: str, by: str, games: int) -> None:
+    """Whole games of a drawn legal action each, or of a policy's masked distribution."""
     game = make(catalog.GAMES[env_id])
-    for number in range(10_000):
-        assert play(game, number)[1]
+    actors = untrained(game)
+    for number in range(games):
+        for actor in actors.values():
+            actor.begin(number)
+        pick = choose if by == "chance" else lambda _, agent, __, seen: actors[agent].act(seen)
+        assert play(game, number, limit=2000, pick=pick)[1]
+
+
+BY = pytest.mark.parametrize("by", ["chance", "a policy"])
+IDS = pytest.mark.parametrize("env_id", [entry.env_id for entry in MASKED])
+
+
+@BY
+@IDS
+def test_games_without_an_illegal_move(env_id: str, by: str) -> None:
+    play_masked(env_id, by, games=1 if env_id == "chess_v6" else 50)
+
+
+@pytest.mark.slow
+@pytest.mark.campaign
+@pytest.mark.timeout(3 * 3600)  # chess takes more than an hour, all the others together some minutes
+@BY
+@IDS
+def test_ten_thousand_games_without_an_illegal_move(env_id: str, by: str) -> None:
+    play_masked(env_id, by, games=10_000)
+
+
+def test_a_policy_that_knows_no_masks_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "ILLEGAL", 0.0)
+    with pytest.raises(PropertyFailed, match="an action is legal"):
+        play_masked("tictactoe_v3", "a policy", games=50)
 
 
 def test_the_critic_is_shown_everybody_and_the_actor_itself_alone() -> None:
