@@ -1,20 +1,28 @@
 """Whole runs, each a process of its own: digests, resume, signals, faults, what is left behind."""
 
+import functools
 import json
 import os
+import random
+import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from commands import ROOT, Command, command, until
 from worker_runs import finished, small_config, write
 
+from rllib_worker import fastlane
 from rllib_worker.config import EnvironmentConfig
+from rllib_worker.fastlane import Reader
 from rllib_worker.policy_evaluator import RANDOM, EvaluationConfig, Player, run_evaluation
 
 SMALL = {
@@ -29,10 +37,13 @@ SMALL = {
     },
 }
 
+WORKERS = {"PPO": 1, "A2C": 0, "DQN": 1}  # without one the driver plays, and a run starts sooner
+
 
 def config(algorithm: str, run_id: str, **changes: Any) -> dict[str, Any]:
     training = {"algorithm": algorithm, "total_timesteps": 700, "algo_params": SMALL[algorithm]}
-    return {**small_config(), "run_id": run_id, "training": training, **changes}
+    resources = {"num_workers": WORKERS[algorithm]}
+    return {**small_config(), "run_id": run_id, "training": training, "resources": resources, **changes}
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
@@ -45,34 +56,42 @@ def digests(run: Path) -> list[str]:
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator[Command]:
-    with command([sys.executable, "-m", "rllib_worker", *arguments], PYTHONPATH=str(ROOT)) as process:
+def started(*arguments: str, **environment: str) -> Iterator[Command]:
+    words = [sys.executable, "-m", "rllib_worker", *arguments]
+    with command(words, PYTHONPATH=str(ROOT), **environment) as process:
         yield process
+
+
+LEAGUE = {"policy_configuration": "self_play", "extras": {"league_size": 2, "win_rate": 0.1, "window_games": 10}}
 
 
 @pytest.fixture(scope="module")
 def ppo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of PPO by self-play in which nothing goes wrong."""
     folder = tmp_path_factory.mktemp("ppo")
-    league = {"policy_configuration": "self_play", "extras": {"league_size": 2, "win_rate": 0.1, "window_games": 10}}
-    values = config("PPO", "whole", **league, checkpoint={"checkpoint_freq": 1, "export_policy": True})
+    values = config("PPO", "whole", **LEAGUE, checkpoint={"checkpoint_freq": 1, "export_policy": True})
     code, out, err = finished("--config", str(write(folder, values)))
     assert code == 0, err + out
     return folder / "runs" / "whole"
 
 
-def test_the_same_seed_gives_the_same_digests_under_any_hash_seed_and_another_gives_others(ppo: Path) -> None:
-    values = json.loads((ppo / "config.json").read_text())["worker"]
-    path = write(ppo.parent.parent, {**values, "run_id": "again"})
-    again = ppo.parent / "again"
-    code, out, err = finished("--config", str(path), PYTHONHASHSEED="1234")
-    assert code == 0, err + out
-    assert digests(again) == digests(ppo)
+def test_digests_are_the_same_watched_held_and_under_another_hash_seed(ppo: Path) -> None:
+    values = {**LEAGUE, "checkpoint": {"checkpoint_freq": 1}, "fastlane_enabled": True}
+    path, run = write(ppo.parent.parent, config("PPO", "again", **values)), ppo.parent / "again"
+    with started("--config", str(path), PYTHONHASHSEED="1234") as process:
+        process.wait_for(fastlane.path_of(run).exists, "the segment")
+        reader = Reader(fastlane.path_of(run))
+        frame = process.wait_for(reader.newest, "a frame")
+        process.send(signal.SIGUSR1)
+        process.wait_for(lambda: reader.newest() or "paused" in process.out, "the pause")
+        process.wait_for(lambda: "paused" in process.out, "the pause")
+        process.send(signal.SIGUSR2)
+        assert process.wait() == 0, process.err
+    assert len(np.unique(frame.pixels.reshape(-1, 3), axis=0)) > 1
+    assert reader.is_over()
+    assert not fastlane.path_of(run).exists()
+    assert digests(run) == digests(ppo)
     assert len(set(digests(ppo))) == len(digests(ppo)) >= 3
-    other = ppo.parent / "other"
-    code, _, err = finished("--config", str(path), "--set", "run_id=other", "--set", "seed=9")
-    assert code == 0, err
-    assert not set(digests(other)) & set(digests(ppo))
 
 
 def test_a_run_leaves_what_a_platform_reads(ppo: Path) -> None:
@@ -101,58 +120,127 @@ def test_an_evaluation_is_the_same_in_any_number_of_processes_and_without_a_clus
     assert not ray.is_initialized()
 
 
-@pytest.mark.parametrize("algorithm", ["PPO", pytest.param("A2C", marks=pytest.mark.slow), "DQN"])
-def test_killed_and_resumed_is_the_run_that_was_not_killed(algorithm: str, tmp_path: Path) -> None:
-    whole = write(tmp_path, config(algorithm, "whole"))
-    code, out, err = finished("--config", str(whole))
-    assert code == 0, err + out
-    killed, run = write(tmp_path, config(algorithm, "killed")), tmp_path / "runs" / "killed"
-    with started("--config", str(killed)) as process:
-        process.wait_for(lambda: len(lines(run)) >= 3, "three iterations")
+Whole = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def whole(ppo: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A run of each algorithm in which nothing goes wrong, made once."""
+
+    @functools.cache
+    def make(algorithm: str) -> Path:
+        if algorithm == "PPO":
+            return ppo
+        folder = tmp_path_factory.mktemp(algorithm)
+        code, out, err = finished("--config", str(write(folder, config(algorithm, "whole"))))
+        assert code == 0, err + out
+        return folder / "runs" / "whole"
+
+    return make
+
+
+def killed_after(part: float, whole: Path, folder: Path) -> Path:
+    """The same run again, killed when a part of its time has gone by; its newest checkpoint is torn, if it has one."""
+    values = json.loads((whole / "config.json").read_text())["worker"]
+    run = folder / "runs" / "killed"
+    with started("--config", str(write(folder, {**values, "run_id": "killed"}))) as process:
+        process.wait_for((run / "analytics.json").exists, "the start")
+        began = time.monotonic()
+        seconds = part * (lines(whole)[-1]["wall_time_s"] + 1.0)
+        until(lambda: time.monotonic() - began > seconds or process.process.poll() is not None, "the instant")
         process.send(signal.SIGKILL)
         process.wait()
-    newest = sorted((run / "checkpoints").glob("*.npz"))[-1]
-    newest.write_bytes(newest.read_bytes()[:-50])  # torn: the one before it is used
+    for newest in sorted((run / "checkpoints").glob("*.npz"))[-1:]:
+        newest.write_bytes(newest.read_bytes()[:-50])
+    return run
+
+
+def resumed_is_whole(part: float, whole: Path, folder: Path) -> None:
+    run = killed_after(part, whole, folder)
+    torn = list((run / "checkpoints").glob("*.npz"))
     code, out, err = finished("--resume", str(run))
     assert code == 0, err + out
-    assert f"{newest} is damaged" in out
-    assert digests(run) == digests(tmp_path / "runs" / "whole")
+    assert ("is damaged" in out) == bool(torn)
+    assert digests(run) == digests(whole), f"killed after {part} of its time, {len(torn)} checkpoints"
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "A2C", "DQN"])
+def test_killed_at_a_drawn_instant_and_resumed_is_the_run_that_was_not_killed(
+    algorithm: str, whole: Whole, tmp_path: Path
+) -> None:
+    resumed_is_whole(random.SystemRandom().random(), whole(algorithm), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.campaign
+@pytest.mark.parametrize("algorithm", ["PPO", "A2C", "DQN"])
+@pytest.mark.parametrize("number", range(20))
+def test_twenty_drawn_instants(number: int, algorithm: str, whole: Whole, tmp_path: Path) -> None:
+    resumed_is_whole(random.Random(f"{algorithm} {number}").random(), whole(algorithm), tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_a_signal_ends_a_run_and_says_how_to_go_on(number: int, tmp_path: Path) -> None:
-    values = config("PPO", "stopped", training={"algorithm": "PPO", "total_timesteps": 10**6})
+def test_a_signal_ends_a_run_and_says_how_to_go_on(number: int, ppo: Path, tmp_path: Path) -> None:
+    training = {"algorithm": "PPO", "total_timesteps": 10**6, "algo_params": SMALL["PPO"]}
+    values = config("PPO", "stopped", **LEAGUE, training=training, seed=9)
+    run = tmp_path / "runs" / "stopped"
     with started("--config", str(write(tmp_path, values))) as process:
-        process.wait_for(lambda: "stopped" in str(list(tmp_path.glob("runs/stopped/analytics.json"))), "the start")
+        process.wait_for(lambda: lines(run), "an iteration")
         process.send(number)
         assert process.wait(60.0) == 128 + number
         assert "Traceback" not in process.err
         assert "Go on with: python -m rllib_worker --resume" in process.err.splitlines()[-1]
-    assert json.loads((tmp_path / "runs/stopped/analytics.json").read_text())["status"] == "ended"
+    assert json.loads((run / "analytics.json").read_text())["status"] == "ended"
+    assert not set(digests(run)) & set(digests(ppo))  # of another seed
 
 
-def test_a_run_is_held_and_let_go(tmp_path: Path) -> None:
-    run = tmp_path / "runs" / "held"
-    with started("--config", str(write(tmp_path, config("A2C", "held")))) as process:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own."""
+    folder = tmp_path / "small_disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a file system is not permitted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_a_run_and_with_room_again_it_goes_on_to_the_same_end(ppo: Path, small_disk: Path) -> None:
+    values = {**LEAGUE, "checkpoint": {"checkpoint_freq": 1}}
+    path, run, ballast = write(small_disk, config("PPO", "full", **values)), small_disk / "runs/full", small_disk / "b"
+    with started("--config", str(path)) as process:
         process.wait_for(lambda: lines(run), "an iteration")
-        process.send(signal.SIGUSR1)
-        process.wait_for(lambda: "paused" in process.out, "the pause")
-        process.send(signal.SIGUSR2)
-        assert process.wait() == 0, process.err
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
-def test_a_lost_runner_is_replaced_and_no_digest_changes(number: int, tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"resources": {"num_workers": 2}}
-    code, out, err = finished("--config", str(write(tmp_path, config("PPO", "whole", **changes))))
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        assert process.wait() == 4, process.err + process.out
+        assert "No space left on device" in process.err.splitlines()[-1]
+        assert "Traceback" not in process.err
+    ballast.unlink()
+    assert digests(run) == digests(ppo)[: len(lines(run))]
+    code, out, err = finished("--resume", str(run))
     assert code == 0, err + out
-    run = tmp_path / "runs" / "struck"
-    with started("--config", str(write(tmp_path, config("PPO", "struck", **changes)))) as process:
-        process.wait_for(lambda: len(lines(run)) >= 2, "two iterations")
-        os.kill(runner_of(process), number)
+    assert digests(run) == digests(ppo)
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_killed_and_a_frozen_runner_are_replaced_and_no_digest_changes(
+    workers: int, ppo: Path, tmp_path: Path
+) -> None:
+    values = {**LEAGUE, "checkpoint": {"checkpoint_freq": 1}, "resources": {"num_workers": workers}}
+    undisturbed, run = ppo, tmp_path / "runs" / "struck"
+    if workers > 1:
+        code, out, err = finished("--config", str(write(tmp_path, config("PPO", "whole", **values))))
+        assert code == 0, err + out
+        undisturbed = tmp_path / "runs" / "whole"
+    with started("--config", str(write(tmp_path, config("PPO", "struck", **values)))) as process:
+        for times, number in enumerate((signal.SIGKILL, signal.SIGSTOP), 1):
+            process.wait_for(lambda times=times: len(lines(run)) >= times, "an iteration")
+            os.kill(runner_of(process), number)
+            process.wait_for(lambda times=times: process.out.count("was lost") == times, "the loss")
         assert process.wait(280.0) == 0, process.err + process.out
-        assert "was lost" in process.out
-    assert digests(run) == digests(tmp_path / "runs" / "whole")
+    assert digests(run) == digests(undisturbed)
 
 
 def runner_of(process: Command) -> int:
