@@ -11,8 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bitexact.cli.exits import BadInput
 from bitexact.determinism import versions
-from bitexact.storage import durable
+from bitexact.storage import durable, untrusted
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,16 @@ def save(path: Path, measure: str, result: Result) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """All results so far."""
-    return json.loads(path.read_text()) if path.exists() else {}
+    """All results so far; none where there is no such file. Raises BadInput."""
+    try:
+        results = untrusted.parse_file(path)
+        if not isinstance(results, dict) or not isinstance(results.get("measures"), dict):
+            raise ValueError("it has no measures")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} holds no results ({error}): name another file with --results.") from None
+    return results
 
 
 def show(results: dict[str, Any]) -> None:

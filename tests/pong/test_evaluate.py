@@ -84,16 +84,6 @@ def test_one_game_has_no_interval():
     assert "interval" not in in_words(found)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--games=0"], ["--games=x"], ["--greedy", "--sampled"], ["--seed=-1"], ["--actors=0"], ["--video=game.avi"]],
-)
-def test_bad_arguments_are_one_sentence(run, arguments):
-    ending = ends(evaluate.main, run, *arguments)
-    assert ending.code == 2
-    assert is_one_sentence(ending.sentence)
-
-
 @pytest.mark.parametrize("flag", ["--json", "--video", "--save-weights"])
 def test_a_file_in_no_folder_is_refused_before_anything_is_played(run, tmp_path, flag):
     ending = ends(evaluate.main, run, f"{flag}={tmp_path / 'no' / 'game.gif'}")

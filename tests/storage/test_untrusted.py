@@ -15,8 +15,6 @@ from small_runs import small_settings
 
 import compare
 import driver
-import evaluate
-import plot
 import replay
 import report
 from bitexact.cli.exits import BadInput
@@ -116,39 +114,9 @@ def test_a_run_is_evaluated_with_what_its_ledger_bears_out(run):
     assert told == [f"{run / CHECKPOINT} is not used: the ledger ends at update 3"]
 
 
-# ---- configs ----------------------------------------------------------------------------------------------------
+# ---- ledger and properties: configs are in tests/test_bad_input.py ----------------------------------------------
 
 DEEP = "[" * 100_000
-CONFIGS: dict[str, Callable[[dict], str]] = {
-    "nested too deep": lambda config: DEEP,
-    "a list": lambda config: "[]",
-    "nothing": lambda config: "",
-    "without python": lambda config: json.dumps({name: config[name] for name in config if name != "python"}),
-    "without versions": lambda config: json.dumps({name: config[name] for name in config if name != "versions"}),
-    "versions that are none": lambda config: json.dumps(config | {"versions": {"numpy": 1}}),
-    "a digest that is none": lambda config: json.dumps(config | {"initial_digest": "\n"}),
-    "settings that are none": lambda config: json.dumps(config | {"settings": [1]}),
-    "half a character": lambda config: json.dumps(config | {"python": "\ud800"}),
-    "too many hidden units": lambda config: json.dumps(
-        config | {"settings": config["settings"] | {"hidden_units": 10**6}}
-    ),
-}
-
-
-@pytest.mark.parametrize("change", CONFIGS.values(), ids=CONFIGS)
-def test_a_config_that_cannot_be_used_is_one_sentence_of_every_command(run, undisturbed, tmp_path, change):
-    path = run / "config.json"
-    path.write_text(change(json.loads(path.read_text())))
-    is_refused(replay.main, run, "--update=1")
-    is_refused(evaluate.main, run)
-    is_refused(plot.main, run, f"--out={tmp_path / 'a.svg'}")
-    is_refused(driver.main, "--resume", f"--run-dir={run}")
-    if "hidden_units" not in path.read_text() or "1000000" not in path.read_text():
-        is_refused(compare.main, run, undisturbed)
-        is_refused(report.main, run)
-
-
-# ---- ledger and properties --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [METRICS, ROLLOUTS, EVENTS, "config.json"])

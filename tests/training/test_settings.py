@@ -291,47 +291,7 @@ def test_a_run_whose_settings_had_other_names_is_read(run_dir, preset):
     assert read_settings(run_dir) == Settings(preset=preset, batch_size=2, hidden_units=2, **now)
 
 
-# ---- what cannot be used ------------------------------------------------------------------------------------------
-
-BAD_VALUES = {
-    "--batch-size": ["0", "-1", "2.5", "many", "nan", "99999999999999999999"],
-    "--updates": ["0", "-3", "1.5", "soon"],
-    "--until-reward": ["nan", "22", "-22", "inf", "high"],
-    "--seed": ["-1", "9223372036854775808", "1.0", "x"],
-    "--actors": ["0", "-2", "two", "1e3"],
-    "--learning-rate": ["0", "-0.1", "nan", "inf", "-inf", "1e-400", "1e-50", "1e39", "fast"],
-    "--learning-rate-end": ["0", "nan", "1e-50", "1.1", "x"],
-    "--entropy-coef": ["-0.1", "nan", "inf", "1e39", "x"],
-    "--entropy-coef-end": ["-0.1", "nan", "inf", "1e39", "x"],
-    "--temperature-end": ["0", "-0.5", "nan", "inf", "1e-300", "1e39", "cold"],
-    "--anneal-updates": ["0", "-1", "1.5", "x"],
-    "--epochs": ["0", "-1", "1.5", "x"],
-    "--minibatch-size": ["0", "-1", "1.5", "x"],
-    "--clip": ["0", "-0.1", "nan", "inf", "x"],
-    "--gae-lambda": ["-0.1", "1.1", "nan", "x"],
-    "--value-coef": ["-0.1", "nan", "inf", "1e39", "x"],
-    "--max-grad-norm": ["0", "-1", "nan", "inf", "x"],
-    "--discount": ["nan", "-0.1", "1.1", "inf", "x"],
-    "--decay-rate": ["nan", "-0.1", "1", "inf", "x"],
-    "--hidden-units": ["0", "-1", "0.5", "x", "1000000000"],
-    "--checkpoint-every": ["0", "-1", "x"],
-    "--keep-checkpoints": ["0", "-1", "x"],
-    "--rollout-timeout-s": ["0", "-1", "nan", "inf", "x"],
-    "--rollout-attempts": ["0", "-1", "1.5", "x"],
-    "--cluster-timeout-s": ["0", "-1", "nan", "inf", "x"],
-    "--address": ["head", ":6379", "head:", "head:port", "head:123456", "local", "two words:1", "1.2.3.4:5:6"],
-    "--redis-address": ["head"],
-}
-
-
-@pytest.mark.parametrize(("flag", "typed"), [(flag, typed) for flag, values in BAD_VALUES.items() for typed in values])
-def test_a_value_that_cannot_be_used_is_named_with_its_flag(ends, flag, typed):
-    end = ends(f"{flag}={typed}")
-    value = str(float(typed)) if re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", typed) and "address" not in flag else typed
-    assert_refused(end, flag.replace("redis-", ""))
-    assert typed in end.err or value in end.err
-    assert end.out == ""
-    assert list(Path.cwd().iterdir()) == []
+# ---- what cannot be used: the rest is in tests/test_bad_input.py ----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -391,62 +351,6 @@ def test_nothing_is_not_resumed(ends, tmp_path, place):
     (tmp_path / "file").write_text("mine")
     assert_refused(ends("--resume", f"--run-dir={tmp_path / place}"), str(tmp_path / place))
     assert contents(tmp_path) == {"file": b"mine", "here": None}
-
-
-def damaged_settings(**changes: object) -> Callable[[bytes], bytes]:
-    def damage(sound: bytes) -> bytes:
-        config = json.loads(sound)
-        config["settings"] |= changes
-        return json.dumps(config).encode()
-
-    return damage
-
-
-def without(*path: str) -> Callable[[bytes], bytes]:
-    def damage(sound: bytes) -> bytes:
-        config = json.loads(sound)
-        inner = config
-        for name in path[:-1]:
-            inner = inner[name]
-        del inner[path[-1]]
-        return json.dumps(config).encode()
-
-    return damage
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(lambda _: b"", id="empty"),
-        pytest.param(lambda sound: sound[: len(sound) // 2], id="cut off"),
-        pytest.param(lambda sound: b"\xff\xfe\0" + sound, id="not text"),
-        pytest.param(lambda _: b"[]", id="a list"),
-        pytest.param(lambda _: b"null", id="nothing"),
-        pytest.param(without("settings"), id="without settings"),
-        pytest.param(without("versions"), id="without versions"),
-        pytest.param(without("initial_digest"), id="without the first digest"),
-        pytest.param(damaged_settings(batch_size="2"), id="number as text"),
-        pytest.param(damaged_settings(batch_size=2.5), id="half a rollout"),
-        pytest.param(damaged_settings(batch_size=True), id="true for a number"),
-        pytest.param(damaged_settings(tensorboard="yes"), id="text for a switch"),
-        pytest.param(damaged_settings(address=6379), id="number for text"),
-        pytest.param(damaged_settings(preset="other"), id="unknown preset"),
-        pytest.param(damaged_settings(preset=[]), id="a list for a preset"),
-        pytest.param(damaged_settings(hidden_units=0), id="no hidden units"),
-        pytest.param(damaged_settings(learning_rate=float("nan")), id="not a number"),
-        pytest.param(damaged_settings(no_such_setting=1), id="unknown setting"),
-        pytest.param(damaged_settings(seed=1), id="another seed"),
-        pytest.param(damaged_settings(hidden_units=3), id="another shape"),
-        pytest.param(damaged_settings(run_dir="elsewhere"), id="another place"),
-        pytest.param(lambda sound: sound.replace(b'"versions"', b'"versions": 3, "other"'), id="a number of versions"),
-    ],
-)
-def test_a_damaged_config_is_named(run_dir, ends, damage):
-    path = run_dir / "config.json"
-    path.write_bytes(damage(path.read_bytes()))
-    untouched = contents(run_dir)
-    assert_refused(ends("--resume", f"--run-dir={run_dir}"), str(path), "damaged", "--overwrite")
-    assert contents(run_dir) == untouched
 
 
 # ---- addresses ----------------------------------------------------------------------------------------------------
