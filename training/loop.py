@@ -4,6 +4,7 @@ Importing this module imports Ray and the Antithesis SDK, which read their envir
 prepares it before.
 """
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import invariants
 from bitexact.cli.interrupts import Interrupts
 from bitexact.cli.progress import Progress
 from bitexact.cluster.interface import Duplicate, PoolSettings
+from bitexact.cluster.left_behind import end_left_behind, noted
 from bitexact.cluster.pool import Pool
 from bitexact.cluster.ray_cluster import RayCluster, Stays
 from bitexact.cluster.ray_session import collect_property_files, connect
@@ -37,7 +39,12 @@ def train(settings: Settings, run: RunDirectory, actor: Any, progress: Progress,
     recorder = Recorder(settings, run, progress)
     state = recorder.restore()
     interrupts.check()
-    with connect(settings.address, settings.actors) as place:
+    if ended := end_left_behind(run.path):
+        progress.note(f"ended {ended} processes that a killed driver of this run had left")
+    with (
+        connect(settings.address, settings.actors) as place,
+        contextlib.nullcontext() if settings.address else noted(run.path),
+    ):
         interrupts.check()
         cluster = RayCluster(actor, expected=deciding_code.describe_process())
         listener = _Listener(recorder, interrupts)

@@ -7,6 +7,7 @@ checkpoints/           update-00000120.npz, ...; that of update 0 where the run 
 properties/            what the Antithesis SDK saw, one file a process
 tracked.json, tensorboard/  what was shown elsewhere, and event files (track.py)
 traceback.txt          of exceptions of our own, if there were any
+ray-processes.json     which of Ray's processes are this driver's, while it runs
 lock                   held by the driver that writes; says which it is
 """
 
