@@ -75,6 +75,7 @@ HOW = {
     ),
     "pytest -s tests/storage/test_crashes.py tests/storage/test_checkpoints.py tests/storage/test_ledger.py "
     '| grep -E "survived|refused|stopped"': CI,
+    "pytest -s tests/test_bad_input.py": CI,
     "CKPT_CHAOS_POINTS=40 pytest -s tests/test_foreign_referee.py": CI,
     "python -m examples.frozen_lake runs/lake --updates 60": "test_the_number_of_actors_changes_nothing",
     "pkill -9 -f frozen_lake": "test_killed_with_its_actors_it_goes_on_to_the_same_digests",
