@@ -15,7 +15,7 @@ from rllib_worker.config import RayWorkerConfig
 
 ANALYTICS = "analytics.json"
 PACKAGES = ("ray", "torch", "numpy", "gymnasium", "pettingzoo", "mpe2", "ale-py", "pydantic")
-FOLDERS = {"checkpoints": "checkpoints/", "logs": "logs/", "videos": "videos/", "tensorboard": "tensorboard/"}
+FOLDERS = ("checkpoints", "logs", "videos", "tensorboard")  # named where they are there
 UNITS = {
     "steps": "environment steps",
     "steps_total": "environment steps",
@@ -44,7 +44,7 @@ class Analytics:
             "worker": "ray",
             "config": config.dump(),
             "versions": versions(),
-            "artifacts": {"folders": FOLDERS, "metrics": "metrics.jsonl", "checkpoints": []},
+            "artifacts": {"folders": {}, "metrics": "metrics.jsonl", "checkpoints": []},
             "metric_units": UNITS,
             "steps": 0,
         }
@@ -65,5 +65,7 @@ class Analytics:
 
     def write(self, status: str, reason: str = "") -> None:
         """Replace the file. `status` is running, done or ended; `reason` the sentence it ended with."""
+        there = {name: f"{name}/" for name in FOLDERS if (self._directory / name).is_dir()}
+        self._content["artifacts"]["folders"] = there
         content = {**self._content, "status": status, "reason": reason}
         durable.write_atomically(self._directory / ANALYTICS, json.dumps(content, indent=2).encode() + b"\n")

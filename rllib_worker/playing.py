@@ -13,8 +13,9 @@ from bitexact.cli.exits import BadInput
 from bitexact.storage import durable
 from rllib_worker.cross_play import cross_play, write
 from rllib_worker.kept import config_of
-from rllib_worker.policy_evaluator import EvaluationConfig, Player, run_evaluation
+from rllib_worker.policy_evaluator import EvaluationConfig, Player, film_game, run_evaluation
 
+VIDEOS, VIDEO = "videos", "evaluation.mp4"
 _PROGRAM = "python -m rllib_worker"
 
 
@@ -36,6 +37,8 @@ class Evaluate:
     """The likeliest action, instead of one drawn."""
     json: Path | None = None
     """Write every game and the summary to this file."""
+    video: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Film the first game, as videos/evaluation.mp4 in the run's folder."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def evaluate(arguments: Sequence[str]) -> None:
         config_of(player.run).environment, players, asked.games, asked.seed, asked.greedy, asked.processes
     )
     results = run_evaluation(config)
+    if asked.video:
+        film_game(config, 0, player.run / VIDEOS / VIDEO)
     if asked.json:
         durable.write_atomically(asked.json, json.dumps(results.dump()).encode() + b"\n")
     print(json.dumps(results.summary(), indent=2))

@@ -9,7 +9,7 @@ game to game. A policy that fails ends the evaluation with its error; nothing is
 import multiprocessing
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rllib_worker import policies
 from rllib_worker.config import EnvironmentConfig, PolicyConfiguration
 from rllib_worker.environments import EnvironmentFactory, Game
 from rllib_worker.evaluation_results import EpisodeMetrics, EvaluationResults
+from rllib_worker.film import film
 from rllib_worker.kept import config_of
 from rllib_worker.policy_actor import RayPolicyActor, RayPolicyConfig, create_ray_actor
 from rllib_worker.seeds import Address, Purpose
@@ -62,6 +63,11 @@ class EvaluationConfig:
     seed: int = 0
     greedy: bool = False
     processes: int = 1
+    drawn: bool = False  # games are made so that they can be looked at
+
+
+def _look_away(_: Game) -> None:
+    pass
 
 
 class PolicyEvaluator:
@@ -75,8 +81,8 @@ class PolicyEvaluator:
         if any(game.layouts != self._game.layouts for game in seeing):
             raise BadInput("these policies are shown different observations of the game: they cannot meet.")
 
-    def play(self, number: int) -> EpisodeMetrics:
-        """One game. Raises whatever a policy raises."""
+    def play(self, number: int, look: Callable[[Game], None] = _look_away) -> EpisodeMetrics:
+        """One game, to be looked at before the first step and after each. Raises whatever a policy raises."""
         game = self._game
         seats = {agent: self._seat(number, index) for index, agent in enumerate(game.agents)}
         for index, agent in enumerate(game.agents):
@@ -84,12 +90,14 @@ class PolicyEvaluator:
         seed = Address(self._config.seed, number).number(Purpose.MATCH)
         seen, over, length = game.reset(seed), False, 0
         returns, to_act = dict.fromkeys(game.agents, 0.0), list(seen)
+        look(game)
         while not over:
             actions = {one: self._players[seats[one]].act(one, seen[one], game) for one in to_act}
             step = game.step(actions)
             for agent, reward in step.rewards.items():
                 returns[agent] += reward
             seen, over, length = step.observations, step.over, length + 1
+            look(game)
             to_act = [one for one in seen if one not in step.terminated and one not in step.truncated]
         names = {agent: self._config.players[seat].name for agent, seat in seats.items()}
         return EpisodeMetrics(number, names, returns, length)
@@ -138,11 +146,11 @@ class _Seated:
 
 def _seated(player: Player, config: EvaluationConfig) -> _Seated:
     if player.run is None:
-        return _Seated(EnvironmentFactory(config.environment).make(), None, config.seed)
+        return _Seated(EnvironmentFactory(config.environment).make(config.drawn), None, config.seed)
     run = config_of(player.run)
     if run.environment != config.environment:
         raise BadInput(f"{player.run} plays {run.environment.env_id} otherwise than the others: they cannot meet.")
-    game = EnvironmentFactory(config.environment, policies.needs_shared_value(run)).make()
+    game = EnvironmentFactory(config.environment, policies.needs_shared_value(run)).make(config.drawn)
 
     def make(agent: str) -> RayPolicyActor:
         own = agent if run.policy_configuration is PolicyConfiguration.INDEPENDENT else None
@@ -182,3 +190,10 @@ def run_evaluation(config: EvaluationConfig) -> EvaluationResults:
         with context.Pool(config.processes, _prepare, (config,)) as pool:
             episodes = pool.map(_play, range(config.games), chunksize=_GAMES_AT_A_TIME)
     return EvaluationResults(config.players[0].name, episodes)
+
+
+def film_game(config: EvaluationConfig, number: int, path: Path) -> None:
+    """Play one of an evaluation's games again, and write it as a video. Raises DiskRefused, BadInput."""
+    evaluator = PolicyEvaluator(replace(config, drawn=True))
+    with film(path) as show:
+        evaluator.play(number, look=lambda game: show(game.render()))

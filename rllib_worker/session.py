@@ -17,8 +17,8 @@ from rllib_worker import fastlane, pause
 from rllib_worker.analytics import Analytics, versions
 from rllib_worker.config import RayWorkerConfig
 from rllib_worker.kept import VERSIONS, WORKER
+from rllib_worker.log import LOG, LOGS, Logged
 
-_FOLDERS = ("checkpoints", "logs", "videos", "tensorboard")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -34,11 +34,12 @@ def train(config: RayWorkerConfig, resume: bool, overwrite: bool) -> None:
     )
     way_on = f"Go on with: python -m rllib_worker --resume {shlex.quote(str(config.directory))}"
     title = f"{config.run_id}: {config.training.algorithm} on {config.environment.env_id}"
-    with show(title) as progress, open_for_writing(opening, progress.note) as directory:
-        _make_folders(directory.path)
+    with show(title) as shown, open_for_writing(opening, shown.note) as directory:
+        progress = Logged(shown, directory.path / LOGS / LOG)
+        progress.write(f"process {os.getpid()} {'resumes' if resume else 'starts'} {config.run_id}")
         process_environment.prepare_driver(directory.properties, embedded=True)
         pause.obey_signals(directory.path)
-        with _end_written_down(config, directory, way_on), interrupts.blamed(), ExitStack() as stack:
+        with _end_written_down(config, directory, progress, way_on), interrupts.blamed(), ExitStack() as stack:
             interrupts.defer(end_now=lambda end: _end_at_once(config, directory, end, way_on))
             _make_room_for_frames(config, stack)
             _start_ray(config, stack, interrupts)
@@ -68,11 +69,12 @@ def _make_room_for_frames(config: RayWorkerConfig, stack: ExitStack) -> None:
 
 
 @contextmanager
-def _end_written_down(config: RayWorkerConfig, directory: RunDirectory, way_on: str) -> Iterator[None]:
+def _end_written_down(config: RayWorkerConfig, directory: RunDirectory, log: Logged, way_on: str) -> Iterator[None]:
     try:
         yield
     except Ended as end:
         _write_end(config, directory, end)
+        log.write(f"ended: {end}")
         if isinstance(end, Interrupted):
             end.args = (f"{end}. {way_on}",)
         raise
@@ -90,8 +92,3 @@ def _write_end(config: RayWorkerConfig, directory: RunDirectory, end: Ended) -> 
         Analytics(config, directory.path).write("ended", str(end))
     except Ended:  # the disk that ended the run refuses this too
         return
-
-
-def _make_folders(directory: Path) -> None:
-    for name in _FOLDERS:
-        (directory / name).mkdir(exist_ok=True)

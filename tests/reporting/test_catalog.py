@@ -126,8 +126,12 @@ def test_nothing_is_called_that_is_no_property():
 # ---- the page ---------------------------------------------------------------------------------------------------
 
 
-def test_the_page_of_properties_is_up_to_date():
-    assert (ROOT / "docs" / "properties.md").read_text() == catalog.table(CATALOG)
+@pytest.mark.parametrize(
+    ("declarations", "page"),
+    [("invariants.py", "properties.md"), ("rllib_worker/invariants.py", "rllib-worker-properties.md")],
+)
+def test_the_page_of_properties_is_up_to_date(declarations, page):
+    assert (ROOT / "docs" / page).read_text() == catalog.table(catalog.read(ROOT / declarations))
 
 
 def test_the_pages_table_has_a_row_of_six_cells_for_each_property():

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import imageio.v2 as imageio
 import numpy as np
 import psutil
 import pytest
@@ -23,7 +24,7 @@ from worker_runs import finished, small_config, write
 from rllib_worker import fastlane
 from rllib_worker.config import EnvironmentConfig
 from rllib_worker.fastlane import Reader
-from rllib_worker.policy_evaluator import RANDOM, EvaluationConfig, Player, run_evaluation
+from rllib_worker.policy_evaluator import RANDOM, EvaluationConfig, Player, film_game, run_evaluation
 
 SMALL = {
     "PPO": {"train_batch_size": 200, "minibatch_size": 64, "num_epochs": 2, "kl_coeff": 0.2, "hidden_sizes": [16]},
@@ -100,6 +101,12 @@ def test_a_run_leaves_what_a_platform_reads(ppo: Path) -> None:
     for one in analytics["artifacts"]["checkpoints"]:
         assert (ppo / one["file"]).exists()
     assert (ppo / "policies" / "main.npz").exists()
+    assert analytics["artifacts"]["folders"] == {"checkpoints": "checkpoints/", "logs": "logs/"}
+    log = (ppo / "logs" / "worker.log").read_text().splitlines()
+    assert [line["weights_digest"][:12] for line in lines(ppo)] == [
+        line[-12:] for line in log if " iteration " in line and "digest" in line
+    ]
+    assert all(any(folder.iterdir()) for folder in ppo.iterdir() if folder.is_dir())
     assert lines(ppo)[-1]["snapshots"] > 1
     seen = "".join(path.read_text() for path in (ppo / "properties").glob("*.jsonl"))
     for claim in ("No illegal action reaches a game", "A snapshot in the league never changes"):
@@ -115,6 +122,9 @@ def test_an_evaluation_is_the_same_in_any_number_of_processes_and_without_a_clus
     ]
     assert found[0] == found[1]
     assert {tuple(one.players.values()) for one in found[0].episodes} == {(str(ppo), "random"), ("random", str(ppo))}
+    film = ppo / "videos" / "evaluation.mp4"
+    film_game(EvaluationConfig(environment, players, seed=3), 0, film)
+    assert sum(1 for _ in imageio.get_reader(film)) == found[0].episodes[0].length + 1
     import ray
 
     assert not ray.is_initialized()
