@@ -87,7 +87,7 @@ def written(path: Path, by: Callable[[Path, Event], None]) -> Iterator[None]:
         assert process.exitcode == 0
 
 
-def read(reader: Reader, wanted: int, limit_s: float = 120.0) -> list[bool]:
+def read(reader: Reader, wanted: int, limit_s: float = 250.0) -> list[bool]:
     """Of so many frames, which are torn."""
     end, torn = time.monotonic() + limit_s, []
     while len(torn) < wanted and time.monotonic() < end:
