@@ -9,6 +9,7 @@ A case is a command line in a folder that was made ready for it: `{run}` is a so
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -382,6 +383,30 @@ def test_it_is_one_line_and_the_documented_code(folder, monkeypatch, case):
     assert err.rstrip().endswith((".", "?")), err
     assert case.says in err
     assert contents(folder) == untouched
+
+
+@pytest.mark.parametrize("command", LINES)
+def test_help_has_the_table_of_exit_codes(command, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "500")
+    with pytest.raises(SystemExit) as end:
+        import_module(command).main(["--help"])
+    assert not end.value.code
+    assert exits.CODES in capsys.readouterr().out
+
+
+def test_the_table_of_exit_codes_is_whole():
+    known = {kind.exit_code for kind in all_below(exits.Ended) if hasattr(kind, "exit_code")}
+    signals = {exits.Interrupted(number).exit_code for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    assert {int(code) for code in re.findall(r"\d+", exits.CODES)} == {0, exits.Unread().exit_code} | known | signals
+    assert known == {1, 2, 3, 4, 5, 6}
+    for code in re.findall(r"\d+", exits.CODES):
+        assert re.search(rf"\b{code}\b", exits.__doc__)
+
+
+def all_below(kind: type) -> Iterator[type]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from all_below(below)
 
 
 def test_they_are_counted():
