@@ -36,6 +36,7 @@ import xxhash
 from bitexact.cli.exits import BadInput
 
 READING_S = 2.0  # so long after its last look a reader counts as one
+_SHARE = 0.02  # of its time that the process may spend on frames: some games take 15 ms to draw one
 _ROOM = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
 _PREFIX = f"rllib_worker-{os.getuid()}-"
 _MAGIC = b"FASTLANE"
@@ -126,14 +127,16 @@ class Writer:
             return None
 
     def offer(self, draw: Callable[[], np.ndarray]) -> None:
-        """Draw and publish a frame, if somebody reads and the last one is old enough."""
+        """Draw and publish a frame, if somebody reads and the last one is old enough for what it cost."""
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + self._throttle_s
         (read_at,) = _READ_AT.unpack(os.pread(self._descriptor, _READ_AT.size, _READ_AT_AT))
         if now - read_at < READING_S:
+            began = time.thread_time()
             self.publish(draw())
+            self._next = now + max(self._throttle_s, (time.thread_time() - began) / _SHARE)
 
     def publish(self, pixels: np.ndarray) -> None:
         """Write a frame (height x width x 3, uint8), and name it as the newest; of one too large every other pixel."""

@@ -151,6 +151,26 @@ def test_nothing_is_drawn_unless_somebody_reads_nor_more_often_than_was_said(roo
     assert reader.is_over()
 
 
+def test_frames_take_two_per_cent_of_the_time_at_most(room: Path) -> None:
+    costs = []
+
+    def draw() -> np.ndarray:
+        began = time.thread_time()
+        while time.thread_time() - began < 0.01:
+            pass
+        costs.append(0.01)
+        return picture(1)
+
+    with fastlane.segment(room):
+        writer, reader = Writer.at(fastlane.path_of(room), 0), Reader(fastlane.path_of(room))
+        assert writer is not None
+        began = time.monotonic()
+        while len(costs) < 4:
+            reader.newest()
+            writer.offer(draw)
+        assert sum(costs[:-1]) <= 0.02 * (time.monotonic() - began)
+
+
 def test_frames_are_numbered_on_by_the_writer_that_comes_after_a_dead_one(room: Path) -> None:
     with fastlane.segment(room):
         reader = Reader(fastlane.path_of(room))

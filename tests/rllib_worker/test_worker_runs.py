@@ -38,11 +38,12 @@ SMALL = {
     },
 }
 
+STEPS = {"PPO": 700, "A2C": 400, "DQN": 500}
 WORKERS = {"PPO": 1, "A2C": 0, "DQN": 1}  # without one the driver plays, and a run starts sooner
 
 
 def config(algorithm: str, run_id: str, **changes: Any) -> dict[str, Any]:
-    training = {"algorithm": algorithm, "total_timesteps": 700, "algo_params": SMALL[algorithm]}
+    training = {"algorithm": algorithm, "total_timesteps": STEPS[algorithm], "algo_params": SMALL[algorithm]}
     resources = {"num_workers": WORKERS[algorithm]}
     return {**small_config(), "run_id": run_id, "training": training, "resources": resources, **changes}
 
