@@ -55,7 +55,7 @@ def test_what_moves_bits_is_not_on_the_path_to_the_weights():
     assert not IN_ITS_PLACE.keys() - found.keys(), "no longer there"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_a_command_imports_no_other(name):
     assert not tidy.imports(of_root(name)) & COMMANDS
 

@@ -38,6 +38,7 @@ PAUSE_S = CUT_S = 30.0
 COMMANDS_FAULT_S = 8.0
 COMMAND_TIMEOUT_S = 180.0
 UPDATES_AFTER_EACH = 2
+FOR_EVERY_CHANGE = {"kill", "disconnect"}  # each kind takes a minute
 TEMPLATE = COMPOSE_FILE.parent / "workload" / "template"
 SERVICES = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
 
@@ -103,7 +104,13 @@ def test_each_test_command_ends_well_on_a_healthy_cluster(trained: Trained) -> N
     trained.goes_on_after("test commands")
 
 
-@pytest.mark.parametrize("kind", container_faults.KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind in FOR_EVERY_CHANGE else pytest.mark.campaign)
+        for kind in container_faults.KINDS
+    ],
+)
 def test_each_test_command_that_faults_may_meet_ends_well(trained: Trained, kind: str) -> None:
     if kind not in container_faults.kinds_here():
         pytest.skip(f"this machine cannot make the fault: {kind}")
@@ -128,14 +135,6 @@ def ends_well(trained: Trained, names: list[str], meanwhile: Callable[[], None] 
     meanwhile()
     said = {name: command.communicate(timeout=COMMAND_TIMEOUT_S)[0] for name, command in commands.items()}
     assert {name: command.returncode for name, command in commands.items()} == dict.fromkeys(names, 0), said
-
-
-def test_a_worker_is_killed_and_started(trained: Trained) -> None:
-    def fault() -> None:
-        trained.cluster.kill("worker-1")
-        trained.cluster.start("worker-1")
-
-    trained.is_disturbed_by("a worker's kill", fault)
 
 
 def test_a_worker_is_paused(trained: Trained) -> None:

@@ -29,7 +29,7 @@ needs_docker = [pytest.mark.docker, pytest.mark.skipif(bool(why_not()), reason=w
 
 
 # Each takes minutes: a bug in the driver and one that only a test command finds are enough for every change.
-FOR_EVERY_CHANGE = {"rollout-twice", "lost-optimizer-state"}
+FOR_EVERY_CHANGE = {"rollout-twice", "line-twice"}
 
 
 def marks(bug: str) -> list[pytest.MarkDecorator]:
