@@ -29,8 +29,9 @@ WORLD_DEV_STAMP := $(WORLD_VENV)/made-for-testing-$(call made_from,requirements-
 train: $(RUN_STAMP)
 	$(VENV)/bin/python driver.py --batch-size=10 $(ARGS)
 
+# Two processes, a file's tests in one of them: many wait for Ray to start.
 test: $(DEV_STAMP)
-	$(VENV)/bin/python -m pytest -m "not slow and not docker" $(ARGS)
+	$(VENV)/bin/python -m pytest -m "not slow and not docker" -n 2 --dist loadfile $(ARGS)
 
 test-all: $(DEV_STAMP)
 	$(VENV)/bin/python -m pytest $(ARGS)
