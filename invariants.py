@@ -200,6 +200,14 @@ def a_mean_square_is_never_negative(cache: Mapping[str, np.ndarray], where: Wher
     return holds
 
 
+@guard
+@reached_by("every run: each update")
+def no_optimizer_state_is_denormal(count: int, where: Where) -> bool:
+    """What decays is zero long before: some processors compute many times slower with denormal numbers."""
+    always(count == 0, "No number of the optimizer's state is denormal", {**where, "count": count})
+    return count == 0
+
+
 # ---- in a commit, a checkpoint, a resume --------------------------------------------------------------------------
 
 

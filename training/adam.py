@@ -1,7 +1,8 @@
 """Adam, in operations that IEEE 754 fixes (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015).
 
     adam = Adam.initial(weights)
-    weights, adam = adam.step(weights, gradient, learning_rate=2e-3)
+    adam.step(weights, gradient, learning_rate=2e-3)      # in place: both are another after it
+    adam.settle()                                         # now and then: nothing is denormal
     adam = Adam.from_arrays(adam.arrays(), weights)       # as a checkpoint keeps it
 
 Weights and gradients are dictionaries of float32 arrays with the same names and shapes; one of them, "W1", has a row
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitexact.determinism.arrays import Arrays, add_prefix, zeros_like
+from bitexact.determinism.arrays import Arrays, add_prefix, blocks, copies, zero_below, zeros_like
 
 MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-5
+SETTLED_EVERY = 64  # steps of an update
+SMALLEST_MEAN, SMALLEST_SQUARE = 2.0**-66, 2.0**-100  # what is below is zero: see `settle`
 _MEAN, _SQUARE, _POWERS = "mean_", "square_", "powers"  # names of its arrays in checkpoints and digests
 
 
@@ -44,27 +47,44 @@ class Adam:
 
     def narrow(self, inputs: np.ndarray) -> "Adam":
         """The optimizer of a network that has some of the inputs alone, int64, ascending."""
-        return Adam(gather_rows(self.mean, inputs), gather_rows(self.square, inputs), self.powers)
+        return Adam(gather_rows(self.mean, inputs), gather_rows(self.square, inputs), self.powers.copy())
 
     def widen(self, inputs: np.ndarray, whole: "Adam") -> "Adam":
         """The optimizer of the whole network, from that of some inputs; the other inputs' rows are those of `whole`."""
         mean, square = scatter_rows(self.mean, inputs, whole.mean), scatter_rows(self.square, inputs, whole.square)
         return Adam(mean, square, self.powers)
 
-    def step(self, weights: Arrays, gradient: Arrays, learning_rate: float) -> tuple[Arrays, "Adam"]:
-        """One step uphill: the new weights, and the optimizer after it.
+    def copy(self) -> "Adam":
+        """The same in memory of its own."""
+        return Adam(copies(self.mean), copies(self.square), self.powers.copy())
+
+    def step(self, weights: Arrays, gradient: Arrays, learning_rate: float) -> None:
+        """One step uphill, in place: of the weights, and of the optimizer.
 
         m = b1 m + (1 - b1) g;  s = b2 s + (1 - b2) g^2;  w += rate (m / (1 - b1^t)) / (sqrt(s / (1 - b2^t)) + 1e-5)
         """
-        powers = self.powers * np.array([MEAN_DECAY, SQUARE_DECAY])
-        mean_factor, square_factor = (np.float32(1.0 / (1.0 - power)) for power in powers.tolist())
-        new_weights, mean, square = {}, {}, {}
+        self.powers[:] *= (MEAN_DECAY, SQUARE_DECAY)
+        mean_factor, square_factor = (np.float32(1.0 / (1.0 - power)) for power in self.powers.tolist())
+        factors = np.float32(learning_rate), mean_factor, square_factor
         for name, g in gradient.items():
-            m = mean[name] = _move_towards(self.mean[name], g, MEAN_DECAY)
-            s = square[name] = _move_towards(self.square[name], g * g, SQUARE_DECAY)
-            root = np.sqrt(s * square_factor) + np.float32(EPSILON)
-            new_weights[name] = weights[name] + np.float32(learning_rate) * (m * mean_factor) / root
-        return new_weights, Adam(mean, square, powers)
+            for rows in blocks(len(g)):
+                _advance(weights[name][rows], self.mean[name][rows], self.square[name][rows], g[rows], factors)
+
+    def settle(self) -> None:
+        """Set to zero, in place, what is too small to move a weight: after every 64th step of an update, and the last.
+
+        A mean decays by 0.9 a step and would go on for hundreds of steps as a denormal number, with which some
+        processors compute many times slower. 0.9^64 > 2^-10: from one settling to the next, a mean stays above 2^-76,
+        a mean of squares above 2^-101, far from 2^-126 where denormal numbers begin; and the sum of two float32 above
+        2^-76 is 0 or 2^-100 at least, which in 64 steps is not denormal either. A mean below 2^-66 moves a weight by
+        less than 2^-46 of the rate; a root of squares below 2^-50 is lost beside the 1e-5 that it is added to.
+        A power below 2^-66 is lost beside the 1 that it is taken from; 0.9 to the 6,800th would be denormal.
+        Comparisons are exact: the rule gives the same bits on every processor.
+        """
+        for array in (*self.mean.values(), self.powers):
+            zero_below(array, SMALLEST_MEAN)
+        for array in self.square.values():
+            zero_below(array, SMALLEST_SQUARE)
 
 
 def largest_step(learning_rate: float) -> float:
@@ -79,8 +99,8 @@ def largest_step(learning_rate: float) -> float:
 
 
 def gather_rows(arrays: Arrays, inputs: np.ndarray) -> Arrays:
-    """The same arrays, "W1" with the rows of some inputs alone, int64, ascending."""
-    return arrays | {"W1": arrays["W1"][inputs]}
+    """Copies of the arrays, "W1" with the rows of some inputs alone, int64, ascending."""
+    return {name: array[inputs] if name == "W1" else array.copy() for name, array in arrays.items()}
 
 
 def scatter_rows(arrays: Arrays, inputs: np.ndarray, whole: Arrays) -> Arrays:
@@ -90,5 +110,20 @@ def scatter_rows(arrays: Arrays, inputs: np.ndarray, whole: Arrays) -> Arrays:
     return arrays | {"W1": w1}
 
 
-def _move_towards(mean: np.ndarray, value: np.ndarray, decay: float) -> np.ndarray:
-    return np.float32(decay) * mean + np.float32(1.0 - decay) * value
+def _advance(w: np.ndarray, m: np.ndarray, s: np.ndarray, g: np.ndarray, factors: tuple[np.float32, ...]) -> None:
+    """A step of some rows, in place: weights, mean, mean of squares; by their gradient."""
+    rate, mean_factor, square_factor = factors
+    new = np.float32(1.0 - MEAN_DECAY) * g
+    m *= np.float32(MEAN_DECAY)
+    m += new
+    np.multiply(g, g, out=new)
+    new *= np.float32(1.0 - SQUARE_DECAY)
+    s *= np.float32(SQUARE_DECAY)
+    s += new
+    root = np.multiply(s, square_factor, out=new)
+    np.sqrt(root, out=root)
+    root += np.float32(EPSILON)
+    step = m * mean_factor
+    step *= rate
+    step /= root
+    w += step

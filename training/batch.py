@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 import invariants
-from bitexact.determinism.arrays import Arrays
+from bitexact.determinism.arrays import Arrays, denormals
 from bitexact.determinism.digests import fingerprint
 from bitexact.storage.state import State
 from pong.play import RolloutId
@@ -94,6 +94,7 @@ class Batch(ABC):
         where, before, after = {"update": self.update}, self._state.weights, learned.weights
         invariants.weights_are_finite(after, where)
         invariants.a_mean_square_is_never_negative(learned.optimizer.square, where)
+        invariants.no_optimizer_state_is_denormal(denormals(learned.optimizer.arrays()), where)
         moved = max(float(np.max(np.abs(after[name] - before[name]))) for name in before)
         largest = max(float(np.max(np.abs(array))) for array in after.values())
         bound = learned.largest_move * 1.0001 + largest * _ROUNDING

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 import invariants
-from bitexact.determinism.arrays import Arrays
+from bitexact.determinism.arrays import Arrays, copies
 from bitexact.determinism.exact_math import norm
 from bitexact.storage.state import State
 from training import adam, referee
@@ -44,15 +44,15 @@ class PPOBatch(Batch):
         steps = Steps.of([self._games[index] for index in sorted(self._games)], len(weights["W1"]))
         inputs = find_inputs_in_use(steps, optimizer)
         narrow, narrow_optimizer = gather_rows(weights, inputs), optimizer.narrow(inputs)
-        narrow, narrow_optimizer, count = self._climb(steps.narrow(inputs), narrow, narrow_optimizer)
+        count = self._climb(steps.narrow(inputs), narrow, narrow_optimizer)
         weights, optimizer = scatter_rows(narrow, inputs, weights), narrow_optimizer.widen(inputs, optimizer)
         cooling = self._temperature(self.update) / self._temperature(self.update + 1)
         largest_move = count * adam.largest_step(self._rate)
         largest_move += abs(cooling - 1.0) * float(np.max(np.abs(weights["W2"])))
         return Learned(scale_logits(weights, cooling), optimizer, largest_move)
 
-    def _climb(self, steps: Steps, weights: Arrays, optimizer: Adam) -> tuple[Arrays, Adam, int]:
-        """The epochs: weights and optimizer after all minibatches, and how many those were."""
+    def _climb(self, steps: Steps, weights: Arrays, optimizer: Adam) -> int:
+        """The epochs: weights and optimizer take all minibatches' steps, in place. How many those were."""
         settings = self._settings
         norms: list[float] = []
         for epoch in range(settings.epochs):
@@ -63,28 +63,31 @@ class PPOBatch(Batch):
                 objective = Objective(steps.choose(rows), settings.clip, self._entropy_coef, settings.value_coef)
                 where = {"update": self.update, "pass": epoch, "step": len(norms)}
                 is_refereed = is_compared(self.update) and len(norms) == last  # by then, ratios are clipped
-                weights, optimizer, length = self._step(objective, weights, optimizer, where, is_refereed)
-                norms.append(length)
+                norms.append(self._step(objective, weights, optimizer, where, is_refereed))
+                if len(norms) % adam.SETTLED_EVERY == 0:
+                    optimizer.settle()
+        optimizer.settle()
         self.gradient_norm = math.fsum(norms) / len(norms)
-        return weights, optimizer, len(norms)
+        return len(norms)
 
     def _step(
         self, objective: Objective, weights: Arrays, optimizer: Adam, where: dict[str, int], is_refereed: bool
-    ) -> tuple[Arrays, Adam, float]:
-        """One minibatch: weights and optimizer after it, and the length of its gradient."""
+    ) -> float:
+        """One minibatch: weights and optimizer make a step, in place. The length of its gradient."""
         gradient = objective.gradient(weights)
         invariants.a_gradient_has_the_shape_of_the_weights(gradient, weights, where)
         invariants.a_gradient_is_finite(gradient, where)
         length, longest = norm(gradient), self._settings.max_grad_norm
         clipped = clip_by_global_norm(gradient, length, longest)
-        after = optimizer.step(weights, clipped, self._rate)
-        if is_refereed:
-            excess = referee.gradient_excess(objective, weights, gradient)
+        before = (copies(weights), optimizer.copy()) if is_refereed else None
+        optimizer.step(weights, clipped, self._rate)
+        if before:
+            excess = referee.gradient_excess(objective, before[0], gradient)
             invariants.a_gradient_agrees_with_float64(excess, where)
-            excess = referee.step_excess(clipped, self._rate, (weights, optimizer), after)
+            excess = referee.step_excess(clipped, self._rate, before, (weights, optimizer))
             excess = max(excess, referee.clip_excess(gradient, longest, clipped))
             invariants.a_step_agrees_with_float64(excess, where)
-        return *after, length
+        return length
 
     def _temperature(self, update: int) -> float:
         return linear_schedule(1.0, self._settings.temperature_end, self._settings.anneal_updates, update)

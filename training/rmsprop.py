@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitexact.determinism.arrays import Arrays, add_prefix, zeros_like
+from bitexact.determinism.arrays import Arrays, add_prefix, zero_below, zeros_like
 
 EPSILON = 1e-5
+SMALLEST_SQUARE = 2.0**-100  # what is below is zero: see `step`
 _CACHE = "cache_"  # begins the names of its arrays in checkpoints and digests
 
 
@@ -44,12 +45,17 @@ class RMSProp:
         """One step uphill: the new weights, and the optimizer after it.
 
         s = decay s + (1 - decay) g^2;  w += rate g / (sqrt(s) + 1e-5)
+
+        Then what is too small to be seen beside 1e-5, once the root is taken, is zero: it would go on decaying as a
+        denormal number, with which some processors compute many times slower. There is one step an update, and what
+        is left, 2^-100 or more, does not come to 2^-126 in the next, for any decay above 2^-26.
         """
         new_weights, square = {}, {}
         for name, g in gradient.items():
             s = np.float32(decay_rate) * self.square[name] + np.float32(1.0 - decay_rate) * (g * g)
             step = np.float32(learning_rate) * g / (np.sqrt(s) + np.float32(EPSILON))
             new_weights[name], square[name] = weights[name] + step, s
+            zero_below(s, SMALLEST_SQUARE)
         return new_weights, RMSProp(square)
 
 

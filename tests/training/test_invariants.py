@@ -75,6 +75,7 @@ GUARDED = {
         [(0.0, 0.01), (0.01, 0.01)],
         [(math.nextafter(0.01, 1.0), 0.01), (math.nan, 0.01), (math.inf, 0.01)],
     ),
+    "no_optimizer_state_is_denormal": ([(0,)], [(1,)]),
     "a_mean_square_is_never_negative": ([(_weights,), (_entry(0.0),)], [(_entry(-1e-38),), (_entry(math.nan),)]),
     "a_rollout_is_begun_within_its_limit": ([(1, 20), (20, 20), (0, 20)], [(21, 20)]),
     "updates_are_committed_in_order": ([(1, 0), (8, 7), (7, 7), (3, 7)], [(9, 7), (0, 0), (0, 7), (-1, 7), (2, 0)]),

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import policy
+from bitexact.determinism.arrays import denormals
 from bitexact.determinism.digests import digest
+from training import rmsprop as optimizer
 from training.rmsprop import RMSProp, largest_step
 
 FLOAT32_ROUNDING = 2.0**-24
@@ -83,3 +85,26 @@ def test_the_largest_step_is_reached_by_a_first_large_gradient(decay_rate):
     moved, _ = RMSProp.initial(zeros).step(zeros, {"W2": np.float32([1e6, -1e6])}, 1e-3, decay_rate)
     bound = largest_step(1e-3, decay_rate)
     np.testing.assert_allclose(moved["W2"], [bound, -bound], rtol=1e-6)
+
+
+def long_run(updates: int) -> tuple[list[str], list[int]]:
+    """After each update, some rows seen at first alone: the weights' digest, and how many numbers are denormal."""
+    random = np.random.Generator(np.random.PCG64(5))
+    weights = {"W1": random.normal(0, 0.1, (60, 8)).astype(np.float32)}
+    rmsprop, digests, found = RMSProp.initial(weights), [], []
+    for update in range(updates):
+        g = random.normal(0, 1e-3, (60, 8)).astype(np.float32)
+        g[1:] *= update < 5 or update % 700 == 0
+        weights, rmsprop = rmsprop.step(weights, {"W1": g}, 1e-3, 0.9)
+        digests.append(digest(weights))
+        found.append(denormals(rmsprop.arrays()))
+    return digests, found
+
+
+def test_in_a_long_run_nothing_of_it_is_ever_denormal_and_no_bit_of_the_weights_is_another(monkeypatch):
+    digests, found = long_run(1500)
+    assert not any(found)
+    monkeypatch.setattr(optimizer, "zero_below", lambda array, smallest: None)
+    without_the_rule, found = long_run(1500)
+    assert any(found)
+    assert without_the_rule == digests
