@@ -48,6 +48,7 @@ format: $(DEV_STAMP)
 docs: $(RUN_STAMP)
 	$(VENV)/bin/python -m bitexact.reporting.catalog invariants.py > docs/properties.md
 	$(VENV)/bin/python -m bitexact.reporting.catalog rllib_worker/invariants.py > docs/rllib-worker-properties.md
+	$(VENV)/bin/python -m bitexact.reporting.catalog world_model/invariants.py > docs/world-model-properties.md
 
 golden: $(DEV_STAMP)
 	PYTHONPATH=.:tests $(VENV)/bin/python tests/playthroughs.py $(ARGS)

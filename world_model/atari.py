@@ -10,7 +10,6 @@ Episodes are recorded as they are played for training: four frames a step, stick
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from bitexact.determinism.streams import Stream
 from bitexact.storage import checkpoints
 from policy import Forward
 from pong.game import DOWN, UP, Pong
+from world_model.model_path import POLICY
 from world_model.recording import Episode
 from world_model.states import (
     BALL_Y,
@@ -65,7 +65,6 @@ _KNOB_LOW, _KNOB_HIGH, _KNOB_FIRST, _KNOB_TURN = 6, 172, 89, 5
 _TOP, _BOTTOM = 60, 190  # a ball that turns beyond is turned by the wall
 _ACTIONS = {-1: Action.RIGHT, 0: Action.NOOP, 1: Action.LEFT}  # the emulator's names: RIGHT moves the paddle up
 _NUMBERS = {action: number for number, action in _ACTIONS.items()}
-POLICY = Path(__file__).parents[1] / "pretrained" / "pong.npz"
 _CARELESS = (0.0, 0.05, 0.3, 1.0)  # shares of an episode's time in which the policy is not asked
 _LONGEST_WHIM = 12  # steps
 

@@ -16,6 +16,9 @@ from antithesis.assertions import always, sometimes
 
 from bitexact.reporting.guards import Where, guard, reached_by
 
+# What shows a failure again: from the last checkpoint before it.
+REPRODUCED_BY = ("python -m world_model train --config {run}/train.json --resume",)
+
 if TYPE_CHECKING:
     from world_model.recording import Episode
     from world_model.states import Layout
@@ -29,7 +32,7 @@ def an_episode_keeps_the_rules(episode: "Episode", layout: "Layout", where: Wher
 
 
 @guard
-@reached_by("every run: each episode recorded or dreamt")
+@reached_by("every run: each episode, where it is recorded and where it is trained on")
 def paddles_stay_in_the_field(paddles: np.ndarray, height: float, where: Where) -> bool:
     """Their places, [T, 2]."""
     holds = bool(((paddles >= 0.0) & (paddles <= height)).all())
@@ -38,7 +41,7 @@ def paddles_stay_in_the_field(paddles: np.ndarray, height: float, where: Where) 
 
 
 @guard
-@reached_by("every run: each episode recorded or dreamt")
+@reached_by("every run: each episode, where it is recorded and where it is trained on")
 def a_score_is_the_sum_of_its_points(scores: np.ndarray, points: np.ndarray, where: Where) -> bool:
     """Scores [T + 1, 2] of both sides, and the points [T, 2] of the steps between: none lost, none taken back."""
     holds = bool((np.diff(scores, axis=0) == points).all())
@@ -47,7 +50,7 @@ def a_score_is_the_sum_of_its_points(scores: np.ndarray, points: np.ndarray, whe
 
 
 @guard
-@reached_by("every run: each episode recorded or dreamt")
+@reached_by("every run: each episode, where it is recorded and where it is trained on")
 def a_point_ends_each_rally(points: np.ndarray, serves: np.ndarray, where: Where) -> bool:
     """Between two serves there is one point, and after a point no other before a serve. Bool [T] each."""
     order = np.where(points, 1, np.where(serves, -1, 0))
@@ -57,7 +60,7 @@ def a_point_ends_each_rally(points: np.ndarray, serves: np.ndarray, where: Where
     return alternate
 
 
-@reached_by("every run: a game dreamt to its end")
+@reached_by("an evaluation: a game of the policy dreamt to its end")
 def a_dream_scores(points: int, where: Where) -> None:
     """A dream in which nobody ever wins a point would be no game."""
     sometimes(points > 0, "A point is won in a dream", where)

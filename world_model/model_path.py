@@ -11,6 +11,7 @@ from typing import Any
 from bitexact.cli.exits import BadInput
 
 ARTIFACTS = Path("artifacts")
+POLICY = Path(__file__).parents[1] / "pretrained" / "pong.npz"  # the trainer's, that comes with the project
 _RUN = re.compile(r"runs:/([0-9a-f]{32})/([\w.-]+)")
 
 

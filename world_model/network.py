@@ -18,6 +18,7 @@ from bitexact.determinism.arrays import Arrays
 from bitexact.determinism.exact_math import sigmoids
 
 ModelType = Literal["rnn", "transformer"]
+ModelName = Literal["rnn", "transformer", "RNNModel", "TransformerModel"]
 LARGEST = 100_000  # weights
 NORM_EPSILON = 1e-5
 

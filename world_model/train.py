@@ -2,6 +2,8 @@
 
 python -m world_model train --recording runs/table --out runs/table-rnn --model-type rnn
 python -m world_model train --recording runs/table --out runs/table-rnn --resume
+python -m world_model train --config train.json --seed 1                {"recording": "runs/table", "out": ..., ...}
+python report.py runs/table-rnn                                         which properties it passed
 """
 
 import os
@@ -14,11 +16,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from bitexact.cli import command_line
+from world_model import config_file, properties
 from world_model.train_settings import TrainSettings
-from world_model.training_run import run
 
 
 def main(arguments: Sequence[str]) -> None:
     """The command."""
-    settings = command_line.parse(TrainSettings, arguments, "python -m world_model train")
-    run(settings, tell=partial(print, flush=True))
+    words = config_file.expanded(TrainSettings, arguments)
+    settings = command_line.parse(TrainSettings, words, "python -m world_model train")
+    settings.check()
+    with properties.noted_in(settings.out):
+        from world_model.training_run import run  # only now: it imports the SDK
+
+        run(settings, tell=partial(print, flush=True))

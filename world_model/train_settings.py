@@ -9,7 +9,14 @@ import jax
 
 from bitexact.cli.exits import BadInput
 from world_model.model import Structure
-from world_model.network import ModelType
+from world_model.network import ModelName, ModelType
+
+KINDS: dict[ModelName, ModelType] = {
+    "rnn": "rnn",
+    "transformer": "transformer",
+    "RNNModel": "rnn",
+    "TransformerModel": "transformer",
+}
 
 
 @dataclass(frozen=True)
@@ -20,8 +27,8 @@ class TrainSettings:
     """folder of a recording"""
     out: Path
     """folder for the run and its model"""
-    model_type: ModelType = "rnn"
-    """kind of the network; RNNModel and TransformerModel are other names on main.py"""
+    model_type: ModelName = "rnn"
+    """kind of the network; RNNModel and TransformerModel are other names of the two"""
     structure: Structure = "gate"
     """gate: constant speed, plus what each event adds where it happens; plain: one output for each change"""
     updates: int = 8000
@@ -48,6 +55,13 @@ class TrainSettings:
     """where JAX computes"""
     resume: bool = False
     """go on with the run in --out"""
+    config: Path | None = None
+    """a JSON file of these settings, updates as "updates"; what the command line says itself wins"""
+
+    @property
+    def kind(self) -> ModelType:
+        """Of the network, whichever of its names was given."""
+        return KINDS[self.model_type]
 
     def check(self) -> None:
         """Raise BadInput for what cannot be trained."""
@@ -59,7 +73,7 @@ class TrainSettings:
             raise BadInput("--learning-rate lies between 0 and 1.")
         if not 2 <= self.window_steps <= 256:
             raise BadInput("--window-steps is a number from 2 to 256.")
-        if self.model_type == "transformer" and self.units % 4:
+        if self.kind == "transformer" and self.units % 4:
             raise BadInput("--units of a transformer is a multiple of 4, its number of heads.")
         if not 0 <= self.seed < 2**63:
             raise BadInput("--seed is a whole number from 0 to 2^63 - 1.")
@@ -68,8 +82,14 @@ class TrainSettings:
 
     def lasting(self) -> dict[str, Any]:
         """What decides the weights: all but where they are put, how far it goes and how often it is looked at."""
-        left_out = ("recording", "out", "resume", "updates", "epoch_updates")
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
+        left_out = ("recording", "out", "resume", "config", "updates", "epoch_updates")
+        settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
+        return {**settings, "model_type": self.kind}
+
+    def for_a_file(self) -> dict[str, Any]:
+        """All of them, as --config takes them."""
+        settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("resume", "config")}
+        return {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in settings.items()}
 
 
 def _has_gpu() -> bool:

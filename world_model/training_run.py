@@ -1,9 +1,11 @@
 """A training run: its settings, its directory, its loop.
 
 runs/NAME/config.json            settings, package versions, recording: what decides the weights
+runs/NAME/train.json             all settings, as --config takes them
 runs/NAME/checkpoint.safetensors weights and optimizer state after an update, to go on from
 runs/NAME/model.json, weights.safetensors   the model as of then, ready to be played
 runs/NAME/metrics.jsonl          a line an epoch
+runs/NAME/properties/            what was seen of the properties, for report.py
 """
 
 import importlib.metadata
@@ -39,6 +41,7 @@ from world_model.train_settings import TrainSettings
 from world_model.windows import Batches, Steps, prepared
 
 _CONFIG, _CHECKPOINT, _METRICS = "config.json", "checkpoint.safetensors", "metrics.jsonl"
+SETTINGS = "train.json"
 _PACKAGES = ("jax", "jaxlib", "numpy", "optax")
 
 
@@ -57,7 +60,6 @@ def run(settings: TrainSettings, tell: Callable[[str], None]) -> Model:
     interrupts = Interrupts()
     training = recording.read(settings.recording, "training", settings.episodes)
     validation = recording.read(settings.recording, "validation")
-    invariants.no_held_out_episode_is_trained_on(training.numbers, validation.numbers, {"recording": training.digest})
     constants, steps = prepared(training, settings.structure == "gate")
     batches = Batches(steps, settings.seed, settings.windows, settings.window_steps)
     if not batches.usable:
@@ -67,8 +69,10 @@ def run(settings: TrainSettings, tell: Callable[[str], None]) -> Model:
     shape = _shape(settings, training)
     tell(f"{shape.count():,} weights, {len(steps):,} steps in {len(training.episodes)} episodes")
     optimizer = _optimizer(settings)
-    config = _config(settings, training)
-    state = _begin(settings, config, shape, optimizer)
+    weights = initial_weights(shape, settings.seed)
+    config = _config(settings, training, digests.digest(weights))
+    state = _begin(settings, config, weights, optimizer)
+    _expect_sound_games(training, validation)
     advance = _advance(settings, shape, steps, training, optimizer)
     model_of = partial(_model, settings, shape, constants, training, config)
     interrupts.defer()
@@ -85,9 +89,17 @@ def run(settings: TrainSettings, tell: Callable[[str], None]) -> Model:
     return model_of(state)
 
 
+def _expect_sound_games(training: Recording, validation: Recording) -> None:
+    """Nothing is learned from a game that breaks the rules, nor from one that is to judge the model."""
+    where = {"recording": training.digest}
+    invariants.no_held_out_episode_is_trained_on(training.numbers, validation.numbers, where)
+    for number, episode in zip(training.numbers, training.episodes, strict=True):
+        invariants.an_episode_keeps_the_rules(episode, training.layout, {**where, "episode": number})
+
+
 def _shape(settings: TrainSettings, training: Recording) -> Shape:
     shape = Shape(
-        model_type=settings.model_type,
+        model_type=settings.kind,
         inputs=width(training.layout),
         outputs=outputs(training.layout, settings.structure),
         units=settings.units,
@@ -145,13 +157,13 @@ def _close_epoch(
     _save(settings.out / _CHECKPOINT, state)
     digest = save(settings.out, model)
     invariants.a_model_reads_back_as_written(digests.digest(load(settings.out).arrays()), digest, where)
-    metrics = {"update": state.update, "loss": loss, "seconds": round(seconds, 1), "digest": digest, **errors}
+    metrics = {"update": state.update, "loss": loss, "wall_time_s": round(seconds, 1), "digest": digest, **errors}
     durable.append(settings.out / _METRICS, json.dumps(metrics).encode() + b"\n")
     shown = "  ".join(f"{name} {value:.4g}" for name, value in errors.items())
     tell(f"update {state.update}  loss {loss:.4f}  {shown}  {seconds:,.0f} s, {left:,.0f} s left  {digest[:12]}")
 
 
-def _config(settings: TrainSettings, training: Recording) -> dict[str, Any]:
+def _config(settings: TrainSettings, training: Recording, initial_digest: str) -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {
         "settings": settings.lasting(),
@@ -159,6 +171,7 @@ def _config(settings: TrainSettings, training: Recording) -> dict[str, Any]:
         "versions": versions,
         "python": platform.python_version(),
         "processor": _processor(),
+        "initial_digest": initial_digest,
     }
 
 
@@ -171,10 +184,13 @@ def _processor() -> str:
 
 
 def _begin(
-    settings: TrainSettings, config: dict[str, Any], shape: Shape, optimizer: optax.GradientTransformation
+    settings: TrainSettings,
+    config: dict[str, Any],
+    first_weights: dict[str, np.ndarray],
+    optimizer: optax.GradientTransformation,
 ) -> Progress:
     """The first state, or that of the run's checkpoint. Raises BadInput."""
-    weights = {name: jnp.asarray(array) for name, array in initial_weights(shape, settings.seed).items()}
+    weights = {name: jnp.asarray(array) for name, array in first_weights.items()}
     first = Progress(0, weights, optimizer.init(weights))
     path = settings.out / _CONFIG
     if not settings.resume:
@@ -184,6 +200,7 @@ def _begin(
             durable.make_folder(settings.out)
         except OSError as error:
             raise BadInput(f"{settings.out} cannot be made ({error.strerror}): choose another --out.") from None
+        files.write_json(settings.out / SETTINGS, settings.for_a_file())
         files.write_json(path, config)
         return first
     if files.read_json(path) != json.loads(json.dumps(config)):

@@ -7,7 +7,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from bitexact.cli.exits import BadInput
-from world_model.agent import play_game
+from world_model.agent_games import play_game
 from world_model.arcade import DreamtPong
 from world_model.atari import trained_policy
 from world_model.model import load

@@ -27,7 +27,7 @@ def digest_of(folder: Path) -> str:
 
 def command(settings: TrainSettings, *more: str) -> list[str]:
     flags = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    given = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items() if name != "resume"]
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items() if value]
     return [sys.executable, "-m", "world_model", "train", *given, *more]
 
 
