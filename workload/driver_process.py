@@ -49,6 +49,7 @@ class DriverProcess:
         self._listening: threading.Thread | None = None
         self._commits: SimpleQueue[Commit] = SimpleQueue()
         self.last_words = "none"
+        self.has_committed = False  # the driver that runs now
 
     def start(self, environment: dict[str, str] | None = None) -> None:
         """Begin the training, or go on with it where it is begun."""
@@ -56,6 +57,7 @@ class DriverProcess:
         chosen = {name: value for name, value in self._settings.lasting().items() if value != usual[name]}
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
         self._drivers += 1
+        self.has_committed = False
         self._driver = subprocess.Popen(
             start_or_resume(DRIVER, self.directory, flags),
             env={**os.environ, **(environment or {})},
@@ -79,6 +81,7 @@ class DriverProcess:
                 found = committed(line.decode(errors="replace"))
                 if found:
                     update, digest = found
+                    self.has_committed = True
                     self._commits.put(Commit(update, digest, update <= recorded, time.monotonic()))
 
     def exit_code(self) -> int | None:

@@ -28,6 +28,8 @@ class Injector:
         """Whether the fault's target is there by now."""
         if fault.kind in ACTOR_FAULTS:
             return bool(self._targets(fault))
+        if fault.kind is Kind.HEAD_FROZEN:
+            return training.has_committed
         if fault.kind is Kind.LEDGER_TORN:
             return training.has_ledger()
         return fault.kind is not Kind.CHECKPOINT_TORN or training.has_checkpoint()
@@ -39,6 +41,10 @@ class Injector:
             Kind.ACTOR_FROZEN: lambda: self._signal_actor(fault, signal.SIGSTOP),
             Kind.ACTOR_FROZEN_A_WHILE: lambda: self._signal_actor(fault, signal.SIGSTOP, thaws=True),
             Kind.NODE_KILLED: lambda: self._kill_node(fault),
+            Kind.NODE_FROZEN: lambda: f"raylet {self._cluster.freeze_node(fault.rank)}",
+            Kind.RAYLET_FROZEN_A_WHILE: lambda: self._freeze_a_while(fault, self._cluster.raylets),
+            Kind.HEAD_FROZEN_A_WHILE: lambda: self._freeze_a_while(fault, [self._cluster.control_service]),
+            Kind.HEAD_FROZEN: lambda: f"process {self._cluster.freeze_head()}",
             Kind.NODE_ADDED: lambda: f"raylet {self._cluster.add_node()}",
             Kind.NODE_ADDED_FAILING: lambda: self._add_failing_node(fault),
             Kind.DRIVER_KILLED: lambda: _restart(training, fault),
@@ -57,12 +63,12 @@ class Injector:
         process = targets[fault.rank % len(targets)] if targets else 0
         if not process or not send(process, number):
             return ""
-        if not thaws:
-            return f"process {process}"
-        thaw = threading.Timer(fault.frozen_s, send, (process, signal.SIGCONT))  # on time, whatever is waited for then
-        thaw.daemon = True
-        thaw.start()
-        return f"process {process}, for {fault.frozen_s:.1f} s"
+        return _thaw_later(process, fault) if thaws else f"process {process}"
+
+    @staticmethod
+    def _freeze_a_while(fault: Fault, targets: list[int]) -> str:
+        process = targets[fault.rank % len(targets)]
+        return _thaw_later(process, fault) if send(process, signal.SIGSTOP) else ""
 
     def _kill_node(self, fault: Fault) -> str:
         raylet = self._cluster.kill_node(fault.rank, fault.spares_workers)
@@ -70,6 +76,13 @@ class Injector:
 
     def _add_failing_node(self, fault: Fault) -> str:
         return f"raylet {self._cluster.add_node(fault.failing_percent)}, {_percent(fault)}"
+
+
+def _thaw_later(process: int, fault: Fault) -> str:
+    thaw = threading.Timer(fault.frozen_s, send, (process, signal.SIGCONT))  # on time, whatever is waited for then
+    thaw.daemon = True
+    thaw.start()
+    return f"process {process}, for {fault.frozen_s:.1f} s"
 
 
 def _restart(

@@ -24,6 +24,10 @@ class Kind(Enum):
     ACTOR_FROZEN = "actor frozen for good"
     ACTOR_FROZEN_A_WHILE = "actor frozen for a while"
     NODE_KILLED = "node killed"
+    NODE_FROZEN = "node's raylet frozen for good"
+    RAYLET_FROZEN_A_WHILE = "raylet frozen for a while"
+    HEAD_FROZEN_A_WHILE = "head frozen for a while"
+    HEAD_FROZEN = "head frozen until the driver gives up"
     NODE_ADDED = "node added"
     NODE_ADDED_FAILING = "node added, its RPCs fail"
     DRIVER_KILLED = "driver killed and resumed"
@@ -33,15 +37,20 @@ class Kind(Enum):
 
 
 ACTOR_FAULTS = (Kind.ACTOR_KILLED, Kind.ACTOR_FROZEN, Kind.ACTOR_FROZEN_A_WHILE)
+NODE_LOSSES = (Kind.NODE_KILLED, Kind.NODE_FROZEN)
 NODE_ADDITIONS = (Kind.NODE_ADDED, Kind.NODE_ADDED_FAILING)
 DRIVER_KILLS = (Kind.DRIVER_KILLED, Kind.DRIVER_RESUMED_FAILING, Kind.CHECKPOINT_TORN, Kind.LEDGER_TORN)
 
-# Kinds are dealt from such decks: each comes up in proportion, and as many nodes are added as are killed.
+# Kinds are dealt from such decks: each comes up in proportion, and as many nodes are added as are lost.
 _DECK = {
     Kind.ACTOR_KILLED: 7,
     Kind.ACTOR_FROZEN: 2,
     Kind.ACTOR_FROZEN_A_WHILE: 4,
-    Kind.NODE_KILLED: 3,
+    Kind.NODE_KILLED: 2,
+    Kind.NODE_FROZEN: 1,
+    Kind.RAYLET_FROZEN_A_WHILE: 1,
+    Kind.HEAD_FROZEN_A_WHILE: 1,
+    Kind.HEAD_FROZEN: 1,
     Kind.NODE_ADDED: 2,
     Kind.NODE_ADDED_FAILING: 1,
     Kind.DRIVER_KILLED: 2,
@@ -85,7 +94,7 @@ def _deal(random: Random) -> Iterator[tuple[Kind, int]]:
             kind = random.choice([kind for kind in deck if _can_strike(kind, nodes)])
             deck.remove(kind)
             yield kind, nodes
-            nodes += (kind in NODE_ADDITIONS) - (kind is Kind.NODE_KILLED)
+            nodes += (kind in NODE_ADDITIONS) - (kind in NODE_LOSSES)
 
 
 def _can_strike(kind: Kind, nodes: int) -> bool:
@@ -99,11 +108,12 @@ def _fault(number: int, kind: Kind, nodes: int, random: Random) -> Fault:
     # Thawed while its rollout is computed elsewhere, or just after, but before its actor is killed: it comes late.
     comes_late = random.random() < 0.8
     frozen_s = ROLLOUT_TIMEOUT_S * (random.uniform(1.2, 1.4) if comes_late else random.uniform(0.1, 2.5))
-    rests = kind is Kind.ACTOR_FROZEN_A_WHILE and comes_late
+    rests = kind is Kind.HEAD_FROZEN_A_WHILE or (kind is Kind.ACTOR_FROZEN_A_WHILE and comes_late)
+    waits = random.random() < 0.6 or kind is Kind.HEAD_FROZEN  # a driver that has not joined would not have to give up
     return Fault(
         number=number,
         kind=kind,
-        waits_for_update=random.random() < 0.6 and nodes > 0,  # without a node there is no update to wait for
+        waits_for_update=waits and nodes > 0,  # without a node there is no update to wait for
         delay_s=random.uniform(0.0, 2.0),
         rank=random.randrange(2**16),
         frozen_s=frozen_s,

@@ -51,6 +51,7 @@ _TRAINING: dict[str, Any] = {
     "learning_rate": 1e-4,
     "checkpoint_every": 3,
     "rollout_timeout_s": ROLLOUT_TIMEOUT_S,
+    "cluster_timeout_s": 45.0,
 }
 
 
@@ -126,7 +127,7 @@ def compute_without_faults(settings: Settings) -> dict[int, Entry]:
     state, game, entries = initial_state.from_seed(settings), Pong(), {}
     while state.update < (settings.updates or 0):
         state, batch = compute_update(settings, state, game)
-        entries[state.update] = Entry(state.digests(), {record.index: vars(record) for record in batch.records})
+        entries[state.update] = Entry(state.digests(), {record.index: record.line() for record in batch.records})
         if state.update % 10 == 0:
             _say(f"without faults: update {state.update} of {settings.updates}, digest {state.digest()[:12]}")
     return entries
@@ -174,6 +175,7 @@ class Workload:
             if not self._strike(fault, len(faults)):
                 break
             self._let_pass(fault.rest_s)
+            self._wait_for(lambda: not self._cluster.head_is_frozen, "the driver to give the frozen head up")
         while self._cluster.node_count < NODES_AT_FIRST:  # not a fault: the last one may have taken the last node
             self._cluster.add_node()
         self._is_last = True
@@ -227,8 +229,9 @@ class Workload:
 
     def _driver_ended(self, exit_code: int) -> None:
         """Check a training that is complete, and begin the next; go on with one that is not."""
-        last_words = self._training.last_words
-        if exit_code in (1, 6):  # a property, or a bug
+        last_words, was_frozen = self._training.last_words, self._cluster.thaw_head()
+        gave_up = was_frozen and exit_code == 3 and "--resume" in last_words
+        if exit_code in (1, 6) or (was_frozen and exit_code and not gave_up):  # a property, a bug, or not as promised
             raise PropertyFailed(f"training {len(self._trainings)} ended with exit code {exit_code}: {last_words}")
         if exit_code == 0:
             check_ledger(self._training.directory, self._reference)
@@ -238,7 +241,7 @@ class Workload:
             if not self._is_last:
                 self._next_training()
             return
-        self._driver_ends += 1
+        self._driver_ends += not gave_up
         self._tell(f"the driver ended by itself with exit code {exit_code}, and is resumed: {last_words}")
         if self._driver_ends > _MOST_ENDS:
             raise PropertyFailed(f"the driver ended by itself {self._driver_ends} times, last with: {last_words}")

@@ -30,9 +30,11 @@ from bitexact.cli.interrupts import handlers_kept
 
 _MARK = "RAY_PONG_LOCAL_CLUSTER"
 _START_TIMEOUT_S = 120  # of a node; Ray's own 30 are too few for a machine that is busy
+_SILENT_HEAD_S = 300  # before Ray's processes end by themselves; its own 60 are as long as a driver takes to give up
 _END_TIMEOUT_S = 10.0
 _METHODS = (b"run", b"run_and_keep")
 _PLAYING = tuple(b"ray::PongEnv." + method for method in _METHODS)  # an actor's title while it plays
+_FROZEN_S = 40.0  # of a node: the head takes it for dead after 15 s, or some more on a busy machine
 _LOOKS_AT_NONE = 3  # before all are believed to be gone: a process that is just starting has no environment to be read
 _STORE_BYTES = 100 << 20
 
@@ -51,11 +53,14 @@ class LocalCluster:
                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's switch for listening on loopback only
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_raylet_start_wait_time_s": str(_START_TIMEOUT_S),
+                "RAY_gcs_rpc_server_reconnect_timeout_s": str(_SILENT_HEAD_S),
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN": secrets.token_hex(32),
             }
         )
         self._nodes: list[Any] = []
+        self._frozen: list[tuple[float, Any]] = []  # nodes frozen for good, and when they are to be buried
+        self.head_is_frozen = False
         self._added = 0
         try:
             self._start(nodes)
@@ -87,6 +92,21 @@ class LocalCluster:
         return int(head.all_processes[part][0].process.pid)
 
     @property
+    def control_service(self) -> int:
+        """The head's process that knows the nodes and actors, Ray's GCS."""
+        return self.head_process("gcs_server")
+
+    def freeze_head(self) -> int:
+        """Stop the head's control service, until it is thawed. Returns its process."""
+        self.head_is_frozen = send(self.control_service, signal.SIGSTOP)
+        return self.control_service
+
+    def thaw_head(self) -> bool:
+        """Mend that. Says whether there was anything to mend."""
+        was_frozen, self.head_is_frozen = self.head_is_frozen, False
+        return was_frozen and send(self.control_service, signal.SIGCONT)
+
+    @property
     def node_count(self) -> int:
         """How many nodes with a CPU there are."""
         return len(self._nodes)
@@ -101,6 +121,9 @@ class LocalCluster:
 
         Returns their raylets' processes. Raises ClusterLost if the head has ended.
         """
+        if self.head_is_frozen:  # nobody would take a new one in
+            return []
+        self._bury_frozen_nodes()
         head = self._cluster.head_node
         if _has_ended(head, "gcs_server") or _has_ended(head, "raylet"):
             raise ClusterLost("the head of the local cluster has ended by itself.")
@@ -133,7 +156,23 @@ class LocalCluster:
 
     def kill_node(self, rank: int, spares_workers: bool) -> int:
         """Kill a node's raylet, and its workers too, unless they are to notice it. Returns the raylet's process."""
+        return self._end_node(self._nodes.pop(rank % len(self._nodes)), spares_workers)
+
+    def freeze_node(self, rank: int) -> int:
+        """Stop a node's raylet for good: it is one node less, though nothing of it has ended. Returns its process."""
         node = self._nodes.pop(rank % len(self._nodes))
+        send(_raylet(node), signal.SIGSTOP)
+        self._frozen.append((time.monotonic() + _FROZEN_S, node))
+        return _raylet(node)
+
+    def _bury_frozen_nodes(self) -> None:
+        """Long after the head has given them up: else they would fill this machine."""
+        due = [node for due_at, node in self._frozen if due_at <= time.monotonic()]
+        self._frozen = [(due_at, node) for due_at, node in self._frozen if node not in due]
+        for node in due:
+            self._end_node(node, spares_workers=False)
+
+    def _end_node(self, node: Any, spares_workers: bool) -> int:
         raylet = _raylet(node)
         children = [process for process in self._processes() if _parent(process) == raylet]
         self._cluster.remove_node(node, allow_graceful=False)

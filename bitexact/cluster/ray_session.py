@@ -28,7 +28,7 @@ from ray._private import services
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bitexact.cli import exits, process_environment
-from bitexact.cli.exits import BadInput
+from bitexact.cli.exits import BadInput, ClusterLost
 from bitexact.cli.interrupts import handlers_kept
 from bitexact.cluster.beside import Beside, NoAnswer
 from bitexact.storage import durable
@@ -36,6 +36,7 @@ from bitexact.storage import durable
 _ROOT = Path(__file__).parents[2]
 _CONNECT_TIMEOUT_S = 5.0
 _STATUS_TIMEOUT_S = 20.0
+_JOIN_TIMEOUT_S = 90.0  # the code is sent meanwhile
 _END_TIMEOUT_S = 15.0
 _OBJECT_STORE_BYTES = 1 << 30  # a result is 5 MB and leaves at once; Ray spills beyond
 _CODE_ON_NODES = "RAY_PONG_CODE_ON_NODES"
@@ -46,15 +47,16 @@ _SHIPPED_WITHOUT = [".git", ".venv", ".ci", "runs", "tests", "docs", "benchmarks
 def connect(address: str | None, actors: int | None) -> Iterator[str]:
     """Ray, started here or joined at an address, until the block ends. Yields where it runs, in words.
 
-    Raises BadInput where Ray cannot start, and for an address that cannot be joined; `expect_an_answer` finds out
-    before, within bounds.
+    Raises BadInput where Ray cannot start, and for an address that cannot be joined, which `expect_an_answer` finds out
+    before, within bounds; ClusterLost for a cluster that stands still meanwhile.
     """
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "configure_logging": True, "log_to_driver": False}
     try:
         # Ray's workers look for modules where this process stands before they look anywhere else.
         with handlers_kept(), _processes_apart(), contextlib.chdir(_ROOT):
             if address:
-                ray.init(address=address, runtime_env=_runtime_environment(), **quiet)
+                join = functools.partial(ray.init, address=address, runtime_env=_runtime_environment(), **quiet)
+                Beside("Ray's start").call(join, limit_s=_JOIN_TIMEOUT_S)
             else:
                 ray.init(
                     address="local",
@@ -65,6 +67,11 @@ def connect(address: str | None, actors: int | None) -> Iterator[str]:
                 )
     except exits.Ended:
         raise
+    except NoAnswer:
+        exits.leave_what_hangs()
+        raise ClusterLost(
+            f"the cluster at {address} could not be joined within {_JOIN_TIMEOUT_S:g} s: the cluster is lost."
+        ) from None
     except Exception as error:  # of whatever kind: it is Ray's, of what it found
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise _cannot_be_joined(address, first_line) if address else _cannot_start(first_line) from None
