@@ -148,6 +148,22 @@ def a_sum_agrees_with_float64(excess: float, where: Where) -> bool:
 
 
 @guard
+@reached_by("faults: reinforce on a cluster (--address), each update but 1, 11, 21, ...")
+def a_sum_made_on_nodes_holds_each_rollout_once(is_whole: bool, where: Where) -> bool:
+    """By the fingerprints of what went into each addition there: the rollouts' own, and those of other additions."""
+    always(is_whole, "A sum made on nodes holds each of its rollouts once", where)
+    return is_whole
+
+
+@guard
+@reached_by("faults: reinforce on a cluster (--address), each update but 1, 11, 21, ...")
+def a_sum_made_on_nodes_agrees_with_float64(excess: float, where: Where) -> bool:
+    """The error of some entries of each addition over its bound: which, is drawn for each update."""
+    always_less_than_or_equal_to(excess, 1.0, "A sum made on nodes agrees with float64 in the entries drawn", where)
+    return excess <= 1.0
+
+
+@guard
 @reached_by("a preset: ppo, the last minibatch of updates 1, 11, 21, ...")
 def a_gradient_agrees_with_float64(excess: float, where: Where) -> bool:
     """The error of a minibatch's gradient over its bound, against another computation of all of it (referee.py)."""

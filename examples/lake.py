@@ -54,9 +54,9 @@ class Record:
     reward: int
     digest: str  # of what is learned from it
 
-    def mismatch(self, gradient: dict[str, np.ndarray]) -> str:
+    def mismatch(self, gradient: dict[str, np.ndarray] | None) -> str:
         """What of a rollout's result, as it arrived, is not as recorded."""
-        return "" if fingerprint(gradient) == self.digest else "its gradient"
+        return "" if gradient is None or fingerprint(gradient) == self.digest else "its gradient"
 
 
 Result = tuple[dict[str, np.ndarray], Record]  # what is learned from a rollout, and what is recorded of it

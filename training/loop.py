@@ -62,7 +62,9 @@ def train(settings: Settings, run: RunDirectory, actor: Any, progress: Progress,
                 most, where = pool.take_most_executions(), {"update": batch.update}
                 invariants.a_rollout_is_begun_within_its_limit(most, settings.rollout_attempts, where)
                 state = batch.learn()
-                recorder.commit(state, batch, pool.take_counts())
+                counts = pool.take_counts()
+                counts["damaged"] += reducer.take_damaged() if reducer else 0
+                recorder.commit(state, batch, counts)
         finally:
             recorder.checkpoint()
             for sentence in collect_property_files(run.properties, _BRING_TIMEOUT_S) if settings.address else []:

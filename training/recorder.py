@@ -63,7 +63,7 @@ class Recorder:
         metrics |= self._lap(metrics["steps"])
         metrics |= {name: counts[name] for name in COUNTED}
         metrics |= state.digests()
-        rollouts = [vars(record) for record in batch.records]
+        rollouts = [record.line() for record in batch.records]
         self._check(state.update, metrics, rollouts)
         self._run.ledger.commit(metrics, rollouts)
         self._committed = state

@@ -51,8 +51,11 @@ class ReinforceBatch(Batch):
 class RemoteSum(Protocol):
     """A sum of gradients that are elsewhere."""
 
-    def add(self, index: int, gradient: Any) -> None:
-        """Take one in, or what stands for it."""
+    excess: float  # of the additions that were compared with float64, the largest error over its bound
+    is_whole: bool  # each gradient went into it once
+
+    def add(self, index: int, gradient: Any, names: dict[str, str]) -> None:
+        """Take one in, or what stands for it, and the fingerprints of its arrays."""
 
     def total(self) -> Arrays | None:
         """The sum, once all are in; None if something of it is lost."""
@@ -64,8 +67,11 @@ class RemoteSum(Protocol):
 class Reducer(Protocol):
     """Where gradients are added while they are elsewhere."""
 
-    def begin(self, update: int, size: int, like: Arrays) -> RemoteSum | None:
-        """A sum of so many gradients, each as large as `like`; None if they do not fit."""
+    def begin(self, update: int, size: int, like: Arrays, drawn: int = 0) -> RemoteSum | None:
+        """A sum of so many gradients, each as large as `like`; None if they do not fit.
+
+        `drawn` decides which entries are compared with float64.
+        """
 
 
 class RemoteSumBatch(ReinforceBatch):
@@ -92,6 +98,10 @@ class RemoteSumBatch(ReinforceBatch):
             self._brought = self._remote_sum.total()
             if self._brought is None:
                 self._add_here(self._remote_sum)
+            else:
+                where = {"update": self.update}
+                invariants.a_sum_made_on_nodes_holds_each_rollout_once(self._remote_sum.is_whole, where)
+                invariants.a_sum_made_on_nodes_agrees_with_float64(self._remote_sum.excess, where)
             self._remote_sum = None
         return super().missing()
 
@@ -109,7 +119,11 @@ class RemoteSumBatch(ReinforceBatch):
         self._records = [record for record in self._records if record.index != index]
 
     def _take(self, index: int, result: Any) -> None:
-        (self._remote_sum.add if self._remote_sum else super()._take)(index, result)
+        if self._remote_sum is None:
+            super()._take(index, result)
+            return
+        (arrays,) = (record.arrays for record in self._records if record.index == index)
+        self._remote_sum.add(index, result, {name: arrays[name] for name in self._state.weights})
 
     def _total(self) -> Arrays:
         return self._brought or super()._total()

@@ -70,7 +70,7 @@ class Replayer:
         rollout_id = RolloutId(self._settings.seed, update, index)
         self._show(state, rollout_id, video, trace)
         _, record = task_of(self._settings).run(self._game, state.weights, rollout_id)
-        recomputed = vars(record)
+        recomputed = record.line()
         self._expect_none(
             first_difference(Entry({}, {index: recomputed}), Entry({}, {index: recorded or recomputed})), update
         )
@@ -130,7 +130,7 @@ class Replayer:
             yield entry if entry is not None and entry.number == update else Entry({}, {})
 
     def _compare(self, state: State, batch: Batch, recorded: Entry) -> None:
-        recomputed = Entry(state.digests(), {record.index: vars(record) for record in batch.records})
+        recomputed = Entry(state.digests(), {record.index: record.line() for record in batch.records})
         self._updates_compared += bool(recorded.metrics)
         known = self._completed(state.update, recorded, recomputed)
         self._expect_none(first_difference(recomputed, known), state.update)

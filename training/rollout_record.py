@@ -3,6 +3,7 @@
 A record is made where the rollout was played, once all that must hold of any rollout was found to hold.
 """
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -29,9 +30,30 @@ class RolloutRecord:
     weights: str  # fingerprint of the weights it was played with
     digest: str  # fingerprint of its actions, its rewards, and what is learned from
     arrays: dict[str, str]  # the same, array by array: names what differs
+    seal: str = ""  # fingerprint of all of the above, made with the record; not in its line, which is a ledger's
+
+    def __post_init__(self) -> None:
+        """Seal it, once: a copy that was sent keeps its seal."""
+        if not self.seal:
+            object.__setattr__(self, "seal", self._sealed())
+
+    def line(self) -> dict[str, Any]:
+        """What rollouts.jsonl says of it."""
+        return {name: value for name, value in vars(self).items() if name != "seal"}
+
+    def _sealed(self) -> str:
+        text = json.dumps(self.line(), sort_keys=True).encode()
+        return fingerprint({"line": np.frombuffer(text, np.uint8)})
 
     def mismatch(self, result: Any) -> str:
-        """What of a result, a gradient or a game's steps, is not as it was named here; empty if nothing is."""
+        """What of a result, a gradient or a game's steps, is not as it was named here; empty if nothing is.
+
+        Also what of this record is not as it was made; of None, for a result that is elsewhere, that alone.
+        """
+        if self.seal != self._sealed():
+            return "its record"
+        if result is None:
+            return ""
         arrays = result if isinstance(result, dict) else result.arrays()
         missing = self.arrays.keys() - arrays.keys() - {"actions", "rewards"}  # those are seen by the digest alone
         differ = [name for name, array in arrays.items() if fingerprint({name: array}) != self.arrays.get(name)]

@@ -7,6 +7,9 @@ summarize(batch, earlier_rewards=[])                      # what metrics.jsonl s
 import math
 from typing import Any
 
+import numpy as np
+
+from bitexact.determinism.digests import fingerprint
 from bitexact.storage.state import State
 from pong.play import Game
 from training.batch import Batch, is_compared
@@ -22,7 +25,9 @@ def new_batch(settings: Settings, state: State, reducer: Reducer | None = None) 
     if settings.preset != REINFORCE:
         return PPOBatch(settings, state, task)
     if reducer and not is_compared(state.update + 1):  # the float64 sum needs each gradient, here
-        remote_sum = reducer.begin(state.update + 1, settings.batch_size, like=state.weights)
+        name = fingerprint({"seed and update": np.array([settings.seed, state.update + 1])})
+        drawn = int(name[:8], 16)  # it decides no bit of the result
+        remote_sum = reducer.begin(state.update + 1, settings.batch_size, like=state.weights, drawn=drawn)
         if remote_sum:
             return RemoteSumBatch(settings, state, task, remote_sum)
     return ReinforceBatch(settings, state, task)

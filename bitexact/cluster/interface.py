@@ -56,7 +56,10 @@ class Record(Protocol):
         """The same for two results only if their bytes are."""
 
     def mismatch(self, result: Any) -> str:
-        """What of the result, as it came, is not as it was named where it was made; empty if nothing is."""
+        """What of the result and of this record, as they came, is not as it was where it was made; empty if nothing is.
+
+        Of None, for a result that stays elsewhere: what of the record alone.
+        """
 
 
 class Duplicate(NamedTuple):

@@ -89,7 +89,7 @@ class RayCluster:
     def __init__(self, actor_class: Any, *arguments: Any, expected: ProcessInfo | None = None) -> None:
         """Actors are made with `arguments`; their processes must be as `expected`, by default as this one."""
         self._actor_class, self._arguments = actor_class, arguments
-        self._expected = expected or process.describe()
+        self.expected = expected or process.describe()
         self._control, self.objects = Beside("Ray's head"), Beside("Ray's objects")
         self._look: Future[list[dict[str, Any]]] | None = None
         self._looked = False
@@ -140,7 +140,7 @@ class RayCluster:
         try:
             here = NodeAffinitySchedulingStrategy(handle.node, soft=False)
             handle.actor = self._actor_class.options(scheduling_strategy=here).remote(*self._arguments)
-            greeting.comes = handle.actor.greet.remote(tuple(self._expected.versions), tuple(self._expected.code))
+            greeting.comes = handle.actor.greet.remote(tuple(self.expected.versions), tuple(self.expected.code))
         except errors.RayError as error:
             greeting.error = error
 
@@ -152,6 +152,10 @@ class RayCluster:
         """Raise ResultLost if what concerns objects hangs, as it does with a frozen raylet on this node."""
         if self.objects.hangs_for_s() > _STUCK_S:
             raise ResultLost("this node's raylet does not answer")
+
+    def head_hangs(self) -> bool:
+        """Whether what was asked of the head has not been answered for some time."""
+        return self._control.hangs_for_s() > _STUCK_S
 
     def kill_later(self, actor: Any) -> None:
         """Kill an actor of Ray that is not one of the pool's."""
@@ -188,12 +192,10 @@ class RayCluster:
         if ticket.is_greeting:
             return self._handshake(ticket.comes)
         value = self.get(ticket.comes)
-        if ticket.stays is not None:
-            return ticket.stays, value
-        result, record = value
+        result, record = value if ticket.stays is None else (None, value)
         if different := record.mismatch(result):
             raise Damaged(f"not as it was named where it was made: {different}")
-        return value
+        return value if ticket.stays is None else (ticket.stays, value)
 
     def get(self, reference: Any) -> Any:
         """A value that is ready. Raises as `fetch` does, and NoAnswer."""
@@ -210,7 +212,7 @@ class RayCluster:
             raise StartFailed(cause) if cause else loss from None
         except Exception as error:
             raise StartFailed(in_one_line(error)) from None
-        return _Handshake(info.mismatch(self._expected))
+        return _Handshake(info.mismatch(self.expected))
 
 
 # ---- made beside: these may hang --------------------------------------------------------------------------------

@@ -30,6 +30,11 @@ def digest(arrays: Arrays) -> str:
     return sha.hexdigest()
 
 
+def fingerprints(arrays: Arrays) -> dict[str, str]:
+    """The fingerprint of each array by itself."""
+    return {name: fingerprint({name: array}) for name, array in arrays.items()}
+
+
 def fingerprint(arrays: Arrays) -> str:
     """XXH3-128, 32 hexadecimal digits."""
     xxh = xxhash.xxh3_128()

@@ -1,6 +1,7 @@
 """A bit that is flipped on the way, of a result or of the weights, is found where it arrives."""
 
 import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitexact.cluster.interface import Damaged, SharedDamaged
-from bitexact.cluster.ray_cluster import RayCluster, Ticket
+from bitexact.cluster.ray_cluster import OnNode, RayCluster, Ticket
 from bitexact.cluster.worker import Worker
 from bitexact.determinism.digests import fingerprint
 from pong.game import Pong
@@ -50,13 +51,29 @@ def test_a_flipped_bit_in_a_result_is_named(preset, which, place):
     assert record.mismatch(damaged) == name
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", ["update", "index", "reward", "steps", "points_won", "points_lost", "loss"])
+def test_a_bit_flipped_in_one_of_a_records_numbers_is_found_wherever_its_result_is(preset, name, monkeypatch):
+    _, result, record = played(preset)
+    record = pickle.loads(pickle.dumps(record))
+    number = np.array([getattr(record, name)])
+    flip(number, 3)
+    object.__setattr__(record, name, number.tolist()[0])
+    assert record.mismatch(result) == "its record"
+    cluster = RayCluster(None)
+    monkeypatch.setattr(cluster, "get", lambda value: value)
+    for ticket in (Ticket(comes=(result, record)), Ticket(comes=record, stays=OnNode("a reference", "a node"))):
+        with pytest.raises(Damaged, match=r"not as it was named where it was made: its record$"):
+            cluster.result(ticket)
+
+
 def test_a_record_whose_digest_was_damaged_is_found():
     _, result, record = played("reinforce")
     record = copy.deepcopy(record)
     object.__setattr__(
         record, "digest", "0" + record.digest[1:] if record.digest[0] != "0" else "1" + record.digest[1:]
     )
-    assert record.mismatch(result) == "its digest"
+    assert record.mismatch(result) == "its record"
 
 
 def test_the_cluster_refuses_a_damaged_result(monkeypatch):

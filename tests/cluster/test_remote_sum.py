@@ -61,17 +61,19 @@ class Losing:
     def __init__(self, losses: Losses) -> None:
         self.losses, self.sums = losses, 0
 
-    def begin(self, update: int, size: int, like: Arrays) -> "LosingSum":
+    def begin(self, update: int, size: int, like: Arrays, drawn: int = 0) -> "LosingSum":
         self.sums += 1
         return LosingSum(size, self.losses[update - 1])
 
 
 class LosingSum:
+    excess, is_whole = 0.0, True
+
     def __init__(self, size: int, lost: set[int] | None) -> None:
         self._tree, self._lost = TreeSum(size), lost
         self._gradients: dict[int, Arrays] = {}
 
-    def add(self, index: int, gradient: Arrays) -> None:
+    def add(self, index: int, gradient: Arrays, names: dict[str, str]) -> None:
         self._gradients[index] = gradient
         self._tree.add(index, gradient)
 

@@ -68,6 +68,8 @@ GUARDED = {
     "a_result_comes_from_the_current_weights": ([("ab", "ab")], [("ab", "ac"), ("", "ab")]),
     "a_rollout_done_twice_gives_the_same_bytes": ([("ab", "ab")], [("ab", "ac"), ("ab", "")]),
     "a_sum_agrees_with_float64": ([(0.0,), (1.0,)], [(1.0 + 2**-52,), (math.inf,), (math.nan,)]),
+    "a_sum_made_on_nodes_holds_each_rollout_once": ([(True,)], [(False,)]),
+    "a_sum_made_on_nodes_agrees_with_float64": ([(0.0,), (1.0,)], [(1.0 + 2**-52,), (math.inf,), (math.nan,)]),
     "a_gradient_agrees_with_float64": ([(0.0,), (1.0,)], [(1.0 + 2**-52,), (math.inf,), (math.nan,)]),
     "a_step_agrees_with_float64": ([(0.0,), (1.0,)], [(1.0 + 2**-52,), (math.inf,), (math.nan,)]),
     "weights_are_finite": ([(_weights,)], [(_entry(math.nan),), (_entry(math.inf),), (_entry(-math.inf),)]),
