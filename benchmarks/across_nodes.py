@@ -33,6 +33,13 @@ class Added(NamedTuple):
     adding_s: float  # of `wall_s`, in the driver
 
 
+class Held(NamedTuple):
+    """A gradient in a node's object store, and its arrays' fingerprints."""
+
+    gradient: OnNode
+    names: dict[str, str]
+
+
 def measure(smallest: bool) -> Result:
     """Add gradients that lie in other nodes' object stores, with nothing else to wait for: in the driver and there."""
     nodes, count, hidden_units, rounds = (2, 6, 8, 1) if smallest else (3, 300, 200, 3)
@@ -70,16 +77,16 @@ def measure(smallest: bool) -> Result:
     return Result(figures)
 
 
-def _held(cluster: SlotCluster, count: int) -> list[OnNode]:
+def _held(cluster: SlotCluster, count: int) -> list[Held]:
     """Gradients in the object stores of the nodes, in a stretch of indices each, as the pool deals them out."""
     of_node = {node: hosts[0].hold.remote(count // len(cluster.hosts)) for node, hosts in cluster.hosts.items()}
     held = {node: ray.get(references, timeout=_TIMEOUT_S) for node, references in of_node.items()}
-    return [OnNode(reference, node) for node, references in held.items() for reference in references]
+    return [Held(OnNode(reference, node), names) for node, here in held.items() for reference, names in here]
 
 
-def _add_here(local: LocalCluster, held: list[OnNode]) -> Added:
+def _add_here(local: LocalCluster, held: list[Held]) -> Added:
     """As the driver does it on one machine."""
-    waiting = {gradient.reference: index for index, gradient in enumerate(held)}
+    waiting = {one.gradient.reference: index for index, one in enumerate(held)}
     total, adding_s = TreeSum(len(held)), 0.0
     held.clear()
     with _measured(local) as took:
@@ -93,13 +100,13 @@ def _add_here(local: LocalCluster, held: list[OnNode]) -> Added:
     return Added(took[0], took[1], took[2], adding_s)
 
 
-def _add_there(local: LocalCluster, reducer: RemoteReducer, state: State, held: list[OnNode]) -> Added:
+def _add_there(local: LocalCluster, reducer: RemoteReducer, state: State, held: list[Held]) -> Added:
     """As the driver has it done on a cluster."""
     total: RemoteSum | None = reducer.begin(state.update + 1, len(held), state.weights)
     assert total, "the nodes' object stores are too small"
     with _measured(local) as took:
-        for index, gradient in enumerate(held):
-            total.add(index, gradient)
+        for index, (gradient, names) in enumerate(held):
+            total.add(index, gradient, names)
         assert total.total(), "a sum is lost"
     return Added(took[0], took[1], took[2], adding_s=0.0)
 

@@ -21,6 +21,7 @@ from bitexact.cluster.interface import Node
 from bitexact.cluster.ray_cluster import Handle, RayCluster, Ticket
 from bitexact.cluster.ray_session import connect
 from bitexact.determinism import process
+from bitexact.determinism.digests import fingerprints
 from bitexact.determinism.process import ProcessInfo
 from bitexact.storage.state import State
 from pong.game import Pong
@@ -51,16 +52,17 @@ class StandIns:
         """A recorded gradient, after the time that a recorded rollout took."""
         await asyncio.sleep(self._times_s[key.index % len(self._times_s)])
         gradient, record = self._gradients[key.index % len(self._gradients)]
-        return gradient, dataclasses.replace(record, update=key.update, index=key.index)
+        return gradient, dataclasses.replace(record, update=key.update, index=key.index, seal="")
 
     @ray.method(num_returns=2)
     async def run_and_keep(self, weights: Any, task: Any, key: RolloutId, named: str = "") -> Any:
         """The same; the gradient stays."""
         return await self.run(weights, task, key)
 
-    async def hold(self, count: int) -> list[Any]:
-        """References to gradients in this node's object store."""
-        return [ray.put(self._gradients[index % len(self._gradients)][0]) for index in range(count)]
+    async def hold(self, count: int) -> list[tuple[Any, dict[str, str]]]:
+        """References to gradients in this node's object store, each with its arrays' fingerprints."""
+        gradients = [self._gradients[index % len(self._gradients)][0] for index in range(count)]
+        return [(ray.put(gradient), fingerprints(gradient)) for gradient in gradients]
 
 
 class SlotCluster(RayCluster):
