@@ -43,7 +43,9 @@ def record_rollouts(settings: Settings, state: State, count: int) -> Recorded:
 def as_rollout(recorded: Recorded, state: State, index: int) -> tuple[Any, RolloutRecord]:
     """A recorded rollout under another index of the update after a state."""
     result, record = recorded[index % len(recorded)]
-    return result, dataclasses.replace(record, update=state.update + 1, index=index, weights=fingerprint(state.weights))
+    return result, dataclasses.replace(
+        record, update=state.update + 1, index=index, weights=fingerprint(state.weights), seal=""
+    )
 
 
 def measure(smallest: bool) -> Result:
