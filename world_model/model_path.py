@@ -1,22 +1,38 @@
 """Where a model is: a folder, or a run of MLflow, from which it is fetched once and kept.
 
-Fetched models lie under artifacts/, each in a folder of its run; their digests are checked as any model's are.
+Fetched models lie under artifacts/, each in a folder of its run, with the digests of their files as they came: one that
+was altered since is refused.
 """
 
+import hashlib
 import importlib
+import logging
+import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from bitexact.cli.exits import BadInput
+from world_model import files
+from world_model.model import CONFIG, WEIGHTS
 
 ARTIFACTS = Path("artifacts")
 POLICY = Path(__file__).parents[1] / "pretrained" / "pong.npz"  # the trainer's, that comes with the project
-_RUN = re.compile(r"runs:/([0-9a-f]{32})/([\w.-]+)")
+_RUN = re.compile(r"runs:/([0-9a-f]{32})/(\w[\w.-]*)")
+_FETCHED = "fetched.json"  # name of each file -> SHA-256 of it as it came
 
 
-def resolve(model_path: str) -> Path:
-    """The folder of a model. Raises BadInput."""
+def local_database() -> str:
+    """Of MLflow, where no other place is named. Absolute: its client keeps open what it has opened by that name."""
+    return f"sqlite:///{(ARTIFACTS / 'mlflow.db').absolute()}"
+
+
+def resolve(model_path: str, server: str | None = None) -> Path:
+    """The folder of a model; of MLflow's, fetched from a server, or that which the environment names.
+
+    Raises BadInput.
+    """
     if not model_path.startswith("runs:"):
         folder = Path(model_path)
         if not folder.is_dir():
@@ -26,23 +42,59 @@ def resolve(model_path: str) -> Path:
     if not named:
         raise BadInput(f"{model_path} is no model of MLflow: it is written runs:/ID/name, with 32 digits of ID.")
     folder = ARTIFACTS / named[1] / named[2]
-    return folder if folder.is_dir() else _fetch(model_path, named[1], named[2])
+    if not folder.is_dir():
+        _fetch(model_path, named[1], named[2], folder, server)
+    _expect_as_fetched(model_path, folder)
+    return folder
 
 
-def _fetch(model_path: str, run: str, name: str) -> Path:
-    mlflow: Any = import_mlflow()
-    try:
-        found = mlflow.artifacts.download_artifacts(run_id=run, artifact_path=name, dst_path=str(ARTIFACTS / run))
-    except Exception as error:
-        raise BadInput(
-            f"{model_path} cannot be fetched ({str(error).splitlines()[0]}): is MLFLOW_TRACKING_URI right?"
-        ) from None
-    return Path(found)
+def _fetch(model_path: str, run: str, name: str, folder: Path, server: str | None) -> None:
+    """Fetch both files of a model into a folder, which is there whole or not at all."""
+    client = import_mlflow().MlflowClient(server or os.environ.get("MLFLOW_TRACKING_URI", local_database()))
+    ARTIFACTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ARTIFACTS, prefix=".fetching-") as place:
+        came = Path(place) / "model"
+        came.mkdir()
+        try:
+            sizes = {Path(one.path).name: one.file_size for one in client.list_artifacts(run, name)}
+            if not {CONFIG, WEIGHTS} <= sizes.keys():
+                raise BadInput(f"{model_path} is no model: it has no {CONFIG} and {WEIGHTS}.")
+            if max(sizes[CONFIG], sizes[WEIGHTS]) > files.LARGEST_MODEL:
+                raise BadInput(f"{model_path} is larger than any model of this game.")
+            for one in (CONFIG, WEIGHTS):
+                Path(client.download_artifacts(run, f"{name}/{one}", place)).rename(came / one)
+        except BadInput:
+            raise
+        except Exception as error:  # whatever MLflow and what it stands on raise
+            raise BadInput(
+                f"{model_path} cannot be fetched ({(str(error) or type(error).__name__).splitlines()[0].rstrip('.')}): "
+                f"is MLFLOW_TRACKING_URI right?"
+            ) from None
+        files.write_json(came / _FETCHED, {one: _sha256(came / one) for one in (CONFIG, WEIGHTS)})
+        folder.parent.mkdir(exist_ok=True)
+        came.rename(folder)
+
+
+def _expect_as_fetched(model_path: str, folder: Path) -> None:
+    known = files.read_json(folder / _FETCHED)
+    for name in (CONFIG, WEIGHTS):
+        path = folder / name
+        if not path.is_file() or _sha256(path) != known.get(name):
+            raise BadInput(f"{path} is not the file that was fetched from {model_path}: delete {folder}.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def import_mlflow() -> Any:
     """MLflow, which is not needed otherwise. Raises BadInput."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     try:
-        return importlib.import_module("mlflow")
+        mlflow = importlib.import_module("mlflow")
     except ImportError:
-        raise BadInput("MLflow is not installed: pip install --requirement requirements-mlflow.txt.") from None
+        raise BadInput("MLflow is not installed: pip install --requirement requirements-world-model-dev.txt.") from None
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table that it makes
+    return mlflow

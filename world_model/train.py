@@ -17,15 +17,25 @@ from functools import partial
 
 from bitexact.cli import command_line
 from world_model import config_file, properties
+from world_model.model_path import local_database
 from world_model.train_settings import TrainSettings
 
 
 def main(arguments: Sequence[str]) -> None:
     """The command."""
-    words = config_file.expanded(TrainSettings, arguments)
+    words = config_file.expanded(TrainSettings, _with_a_database(arguments))
     settings = command_line.parse(TrainSettings, words, "python -m world_model train")
     settings.check()
     with properties.noted_in(settings.out):
         from world_model.training_run import run  # only now: it imports the SDK
 
         run(settings, tell=partial(print, flush=True))
+
+
+def _with_a_database(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with MLflow's local database where --mlflow names no other."""
+    followed = zip(arguments, [*arguments[1:], "--"], strict=True)
+    return [
+        f"--mlflow={local_database()}" if word == "--mlflow" and following.startswith("--") else word
+        for word, following in followed
+    ]

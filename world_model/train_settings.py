@@ -3,11 +3,13 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
+import tyro
 
 from bitexact.cli.exits import BadInput
+from world_model import tracking
 from world_model.model import Structure
 from world_model.network import ModelName, ModelType
 
@@ -55,6 +57,10 @@ class TrainSettings:
     """where JAX computes"""
     resume: bool = False
     """go on with the run in --out"""
+    tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """write TensorBoard's event files into the run's folder (tensorboard --logdir runs)"""
+    mlflow: Annotated[str | None, tyro.conf.arg(metavar="[URI]")] = None
+    """show the run to MLflow, and log the model: sqlite:///FILE or http://HOST:PORT; without one, a local database"""
     config: Path | None = None
     """a JSON file of these settings, updates as "updates"; what the command line says itself wins"""
 
@@ -80,9 +86,11 @@ class TrainSettings:
         if self.device == "cuda" and not _has_gpu():
             raise BadInput("--device cuda: JAX finds no GPU here; install jax[cuda12], or train with --device cpu.")
 
+        tracking.check(self.mlflow)
+
     def lasting(self) -> dict[str, Any]:
         """What decides the weights: all but where they are put, how far it goes and how often it is looked at."""
-        left_out = ("recording", "out", "resume", "config", "updates", "epoch_updates")
+        left_out = ("recording", "out", "resume", "config", "tensorboard", "mlflow", "updates", "epoch_updates")
         settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
         return {**settings, "model_type": self.kind}
 

@@ -28,7 +28,7 @@ from bitexact.cli.interrupts import Interrupts
 from bitexact.determinism import digests
 from bitexact.determinism.streams import Stream
 from bitexact.storage import durable
-from world_model import files, invariants, learned_network, recording
+from world_model import files, invariants, learned_network, recording, tracking
 from world_model.features import Constants, width
 from world_model.learned_network import Windows
 from world_model.measure import rollout_errors
@@ -77,15 +77,17 @@ def run(settings: TrainSettings, tell: Callable[[str], None]) -> Model:
     model_of = partial(_model, settings, shape, constants, training, config)
     interrupts.defer()
     began, first, losses = time.monotonic(), state.update, []
-    while state.update < settings.updates:
-        state.update += 1
-        starts = jnp.asarray(batches(state.update), jnp.int32)
-        state.weights, state.optimizer, loss = advance(state.weights, state.optimizer, starts)
-        losses.append(loss)
-        if state.update % settings.epoch_updates == 0 or state.update == settings.updates:
-            _close_epoch(settings, state, losses, model_of(state), validation, (began, first), tell)
-            losses = []
-            interrupts.check()
+    with tracking.shown(settings.out, settings.tensorboard, settings.mlflow, tell) as show:
+        while state.update < settings.updates:
+            state.update += 1
+            starts = jnp.asarray(batches(state.update), jnp.int32)
+            state.weights, state.optimizer, loss = advance(state.weights, state.optimizer, starts)
+            losses.append(loss)
+            if state.update % settings.epoch_updates == 0 or state.update == settings.updates:
+                _close_epoch(settings, state, losses, model_of(state), validation, (began, first), tell)
+                losses = []
+                show()
+                interrupts.check()
     return model_of(state)
 
 
