@@ -12,7 +12,7 @@ import numpy as np
 
 import invariants
 from bitexact.determinism.arrays import Arrays
-from bitexact.determinism.digests import fingerprint
+from bitexact.determinism.digests import fingerprint, fingerprints
 from pong.play import RolloutId, Trajectory
 
 
@@ -71,7 +71,7 @@ def record_rollout(
     rewards, ups, probabilities = trajectory.rewards, trajectory.ups, trajectory.probabilities
     of_action = np.where(ups, probabilities, 1.0 - probabilities)
     arrays = {"actions": ups, "rewards": rewards} | learned_from
-    fingerprints = {name: fingerprint({name: array}) for name, array in arrays.items()}
+    named = fingerprints(arrays)
     record = RolloutRecord(
         update=rollout_id.update,
         index=rollout_id.index,
@@ -81,16 +81,16 @@ def record_rollout(
         points_lost=int((rewards < 0).sum()),
         loss=-math.fsum((advantages * np.log(of_action)).tolist()),
         weights=fingerprint(weights),
-        digest=combine_fingerprints(fingerprints),
-        arrays=fingerprints,
+        digest=combine_fingerprints(named),
+        arrays=named,
     )
     _check(trajectory, record, rollout_id.details)
     return record
 
 
-def combine_fingerprints(fingerprints: dict[str, str]) -> str:
+def combine_fingerprints(named: dict[str, str]) -> str:
     """One fingerprint of several named ones."""
-    return fingerprint({name: np.frombuffer(bytes.fromhex(value), np.uint8) for name, value in fingerprints.items()})
+    return fingerprint({name: np.frombuffer(bytes.fromhex(value), np.uint8) for name, value in named.items()})
 
 
 def _check(trajectory: Trajectory, record: RolloutRecord, where: dict[str, int]) -> None:
