@@ -5,6 +5,7 @@ train       learn a model from a recording
 compare     measure a model on held-out games, beside three baselines
 agent       let the trained policy play whole games in a dream
 play        a page (or a terminal) with the exact game and the learned one side by side
+film        the same as an animation
 """
 
 import importlib
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 
 from bitexact.cli import exits
 
-COMMANDS = ("record", "train", "compare", "agent", "play")
+COMMANDS = ("record", "train", "compare", "agent", "play", "film")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -19,6 +19,12 @@ from bitexact.determinism.exact_math import sigmoids
 
 ModelType = Literal["rnn", "transformer"]
 ModelName = Literal["rnn", "transformer", "RNNModel", "TransformerModel"]
+KINDS: dict[ModelName, ModelType] = {
+    "rnn": "rnn",
+    "transformer": "transformer",
+    "RNNModel": "rnn",
+    "TransformerModel": "transformer",
+}
 LARGEST = 100_000  # weights
 NORM_EPSILON = 1e-5
 

@@ -18,6 +18,7 @@ from bitexact.cli import command_line
 from bitexact.cli.exits import BadInput, Interrupted
 from world_model.model import load
 from world_model.model_path import resolve
+from world_model.network import KINDS, ModelName
 from world_model.server import HOST, Server
 from world_model.session import PlayerName, Session, players_of
 
@@ -38,6 +39,10 @@ class PlaySettings:
     """how surprising the dream is at first: at 0 what is most probable happens"""
     seed: int = 0
     """of serves and players"""
+    model_type: ModelName | None = None
+    """expect a model of this type; by default whatever type it says"""
+    mlflow_server_url: str | None = None
+    """where runs:/ID/name is fetched from; by default MLFLOW_TRACKING_URI, or the local database"""
     port: int = 8642
     """of the page; 0 takes a free one"""
     terminal: bool = False
@@ -59,7 +64,9 @@ def main(arguments: Sequence[str]) -> None:
     """The command."""
     settings = command_line.parse(PlaySettings, arguments, "python -m world_model play")
     settings.check()
-    model = load(resolve(settings.model_path))
+    model = load(resolve(settings.model_path, settings.mlflow_server_url))
+    if settings.model_type and KINDS[settings.model_type] != model.shape.model_type:
+        raise BadInput(f"{settings.model_path} is of type {model.shape.model_type}, not {settings.model_type}.")
     players = players_of(model.layout)
     if settings.player not in players:
         raise BadInput(f"--player of {model.layout.game} is one of {', '.join(players)}.")

@@ -4,7 +4,7 @@ tracker   follows the ball as it saw it some steps ago, beside a point of its pa
 lazy      the same, but only for a ball that comes and has passed the net
 random    goes to a place, and then to another one
 
-All three go to a target; they differ in which. A recorded person is a list of actions: `recording.actions`.
+All three go to a target; they differ in which.
 """
 
 from collections import deque

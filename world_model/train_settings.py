@@ -11,14 +11,7 @@ import tyro
 from bitexact.cli.exits import BadInput
 from world_model import tracking
 from world_model.model import Structure
-from world_model.network import ModelName, ModelType
-
-KINDS: dict[ModelName, ModelType] = {
-    "rnn": "rnn",
-    "transformer": "transformer",
-    "RNNModel": "rnn",
-    "TransformerModel": "transformer",
-}
+from world_model.network import KINDS, ModelName, ModelType
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ LINES = {  # what each command would take; it is given it with one thing wrong
     "compare": ("--model-path={dir}/model", "--recording={dir}/recording", "--starts=1"),
     "agent": ("--model-path={dir}/model", "--games=1"),
     "play": ("--model-path={dir}/model", "--port=0"),
+    "film": ("--model-path={dir}/model", "--out={dir}/new.gif"),
 }
 BAD_VALUES: dict[str, dict[str, tuple[str, ...]]] = {
     "record": {
@@ -81,6 +82,12 @@ BAD_VALUES: dict[str, dict[str, tuple[str, ...]]] = {
         "--seed": ("-1", "9223372036854775808"),
         "--player": ("nobody", "trained"),
         "--generator-type": ("real", "both of them"),
+        "--model-type": ("transformer", "TransformerModel", "lstm"),
+    },
+    "film": {
+        "--model-path": ("{dir}/none",),
+        "--out": ("{dir}/none/film.gif", "{dir}/film.mp4"),
+        "--steps": ("2", "3601", "x"),
     },
 }
 
