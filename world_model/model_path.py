@@ -20,12 +20,25 @@ from world_model.model import CONFIG, WEIGHTS
 ARTIFACTS = Path("artifacts")
 POLICY = Path(__file__).parents[1] / "pretrained" / "pong.npz"  # the trainer's, that comes with the project
 _RUN = re.compile(r"runs:/([0-9a-f]{32})/(\w[\w.-]*)")
+_SERVER = re.compile(r"(https?|file|sqlite)://.+")
 _FETCHED = "fetched.json"  # name of each file -> SHA-256 of it as it came
 
 
 def local_database() -> str:
     """Of MLflow, where no other place is named. Absolute: its client keeps open what it has opened by that name."""
     return f"sqlite:///{(ARTIFACTS / 'mlflow.db').absolute()}"
+
+
+def expect_a_place(uri: str | None) -> None:
+    """Raise BadInput for a place of MLflow's that cannot be one, or where MLflow is not installed."""
+    if uri is None:
+        return
+    if not _SERVER.fullmatch(uri):
+        raise BadInput(f"--mlflow is http://HOST:PORT or sqlite:///FILE, not {uri}.")
+    database = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:") and uri != local_database() and not database.parent.is_dir():
+        raise BadInput(f"--mlflow {uri} names a file in a folder that is not there.")
+    import_mlflow()
 
 
 def resolve(model_path: str, server: str | None = None) -> Path:

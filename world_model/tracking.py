@@ -8,16 +8,14 @@ Neither decides anything: a place that does not answer is told of, and the train
 """
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bitexact.cli.exits import BadInput
 from bitexact.reporting.charts import Charts, Curve
 from bitexact.reporting.sink import Sink
 from bitexact.reporting.trackers import MLflow, TensorBoard
 from world_model import model
-from world_model.model_path import ARTIFACTS, import_mlflow, local_database
+from world_model.model_path import ARTIFACTS, local_database
 
 CHARTS = Charts(
     experiment="world-model",
@@ -31,7 +29,6 @@ CHARTS = Charts(
     curve=Curve("error of the ball", "error_15", "error_60", "after 15 steps", "after 60"),
 )
 ARTIFACT = "model"
-_URI = re.compile(r"(https?|file|sqlite)://.+")
 
 
 class _WithModel(MLflow):
@@ -54,18 +51,6 @@ class _WithModel(MLflow):
             self._client.log_artifact(run_id, str(self.run / name), ARTIFACT)
         super().end()
         self._tell(f"MLflow has the model as runs:/{run_id}/{ARTIFACT}")
-
-
-def check(uri: str | None) -> None:
-    """Raise BadInput for a place of MLflow's that cannot be one, or where MLflow is not installed."""
-    if uri is None:
-        return
-    if not _URI.fullmatch(uri):
-        raise BadInput(f"--mlflow is http://HOST:PORT or sqlite:///FILE, not {uri}.")
-    database = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:") and uri != local_database() and not database.parent.is_dir():
-        raise BadInput(f"--mlflow {uri} names a file in a folder that is not there.")
-    import_mlflow()
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ import jax
 import tyro
 
 from bitexact.cli.exits import BadInput
-from world_model import tracking
 from world_model.model import Structure
+from world_model.model_path import expect_a_place
 from world_model.network import KINDS, ModelName, ModelType
 
 
@@ -79,7 +79,7 @@ class TrainSettings:
         if self.device == "cuda" and not _has_gpu():
             raise BadInput("--device cuda: JAX finds no GPU here; install jax[cuda12], or train with --device cpu.")
 
-        tracking.check(self.mlflow)
+        expect_a_place(self.mlflow)
 
     def lasting(self) -> dict[str, Any]:
         """What decides the weights: all but where they are put, how far it goes and how often it is looked at."""
