@@ -56,7 +56,7 @@ class RolloutRecord:
             return ""
         arrays = result if isinstance(result, dict) else result.arrays()
         missing = self.arrays.keys() - arrays.keys() - {"actions", "rewards"}  # those are seen by the digest alone
-        differ = [name for name, array in arrays.items() if fingerprint({name: array}) != self.arrays.get(name)]
+        differ = [name for name, named in fingerprints(arrays).items() if named != self.arrays.get(name)]
         names = sorted({*missing, *differ})
         return ", ".join(names) or ("" if combine_fingerprints(self.arrays) == self.digest else "its digest")
 

@@ -30,5 +30,5 @@ class State:
 
     def digests(self) -> dict[str, Any]:
         """What the ledger's line says of this state: its digest, and one of each array, to tell which differs."""
-        of_arrays = {name: digests.fingerprint({name: array}) for name, array in sorted(self.arrays().items())}
+        of_arrays = digests.fingerprints(dict(sorted(self.arrays().items())))
         return {"weights_digest": self.digest(), "array_digests": of_arrays}
