@@ -1,18 +1,23 @@
 """docker-compose.yaml and Dockerfile keep the rules that DESIGN.md has for them: read, not run."""
 
+import io
 import os
 import re
+import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from containers import why_not
 
 from training import settings
 from workload import supervise
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docker-compose.yaml").read_text()
+CONFIGURATION = ROOT / "deploy" / "antithesis"
+TEXT = (CONFIGURATION / "docker-compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -36,6 +41,34 @@ def flag(command: list[str], name: str) -> str:
 def mebibytes(size: str) -> int:
     factors = {"m": 1, "g": 1024}
     return int(size[:-1]) * factors[size[-1].lower()]
+
+
+# ---- the configuration's folder ----
+
+
+def test_the_configuration_is_the_compose_file_and_nothing_else() -> None:
+    assert [path.name for path in CONFIGURATION.iterdir()] == ["docker-compose.yaml"]
+
+
+def test_the_compose_file_at_the_root_is_the_same_one() -> None:
+    at_root = ROOT / "docker-compose.yaml"
+    assert at_root.is_symlink()
+    assert at_root.readlink() == (CONFIGURATION / "docker-compose.yaml").relative_to(ROOT)
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+def test_the_configuration_image_holds_the_compose_file() -> None:
+    """Built as snouty builds it, and looked into: a `.dockerignore` of this folder or above may hide the file."""
+    build = ["docker", "build", "--file", "-", "--platform", "linux/amd64", "--output", "type=tar,dest=-", "."]
+    dockerfile = b"FROM scratch\nCOPY . /\n"
+    done = subprocess.run(build, cwd=CONFIGURATION, input=dockerfile, capture_output=True, check=True, timeout=120)
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as image:
+        files = [member.name for member in image if member.isfile()]
+        held = image.extractfile(files[0])
+        assert files == ["docker-compose.yaml"]
+        assert held is not None
+        assert held.read() == (CONFIGURATION / "docker-compose.yaml").read_bytes()
 
 
 # ---- docker-compose.yaml ----
