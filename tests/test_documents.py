@@ -50,8 +50,9 @@ HOW = {
     "SNOUTY_CONTAINER_ENGINE=docker snouty validate deploy/antithesis --timeout 5m": (
         "not run: it takes ten minutes to install"
     ),
-    "snouty launch --launcher basic_test --config deploy/antithesis --source ray-pong --test-name ray-pong "
-    "--duration 60 --recipients you@example.com": "not run: it needs an account with the platform",
+    "snouty launch --config deploy/antithesis --source ray-pong --test-name ray-pong --recipients you@example.com": (
+        "not run: it needs an account with the platform"
+    ),
     "make bench": "test_a_measure_on_ray_gives_its_figures",
     "make soak": "test_a_measure_on_ray_gives_its_figures",
     "python -m benchmarks.run --only rollout updates": "test_a_measure_on_ray_gives_its_figures",
