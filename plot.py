@@ -4,9 +4,12 @@
     python plot.py runs/a-seed0 runs/a-seed1 runs/a-seed2 runs/reinforce --out curves.svg
 
 Runs whose settings differ in nothing but the seed are drawn as one curve: their median, in a band from the lowest to
-the highest of them. Time is the training's own; what was done again after a resume is not in it twice. The file's
-ending says its kind: .png, .svg or .pdf. Exit codes: 0 done, 2 bad input, 4 the disk is full or refuses;
-others as every command's (bitexact/cli/exits.py, and --help).
+the highest of them. Beside them stands which part of an update's time went into learning and writing, and in which an
+actor had nothing to play, of runs that say so. Time is the training's own; what was done again after a resume is not in
+it twice. The file's ending says its kind: .png, .svg or .pdf.
+
+Exit codes: 0 done, 2 bad input, 4 the disk is full or refuses; others as every command's (bitexact/cli/exits.py, and
+--help).
 """
 
 import math
@@ -55,6 +58,7 @@ class Arguments:
 
 
 _AXES = {"minutes": "minutes", "games": "games", "steps": "thousand steps"}
+_PARTS = {"learning": "-", "idle": "--", "writing": ":"}  # of an update's time, and how they are drawn
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -72,13 +76,13 @@ def main(arguments: Sequence[str]) -> None:
     print(table(groups))
 
 
-def band(curves: Sequence[Curve], over: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where all curves have values: the places [P], and lowest, median and highest reward there [3, P]."""
+def band(curves: Sequence[Curve], over: str, of: str = "reward") -> tuple[np.ndarray, np.ndarray]:
+    """Where all curves have values: the places [P], and the lowest, median and highest value there [3, P]."""
     along = [getattr(curve, over) for curve in curves]
     first, last = max(values[0] for values in along), min(values[-1] for values in along)
     places = np.linspace(first, max(first, last), _POINTS)
-    rewards = [np.interp(places, values, curve.reward) for values, curve in zip(along, curves, strict=True)]
-    return places, np.quantile(rewards, [0.0, 0.5, 1.0], axis=0)
+    heights = [np.interp(places, values, getattr(curve, of)) for values, curve in zip(along, curves, strict=True)]
+    return places, np.quantile(heights, [0.0, 0.5, 1.0], axis=0)
 
 
 def table(groups: dict[str, list[Curve]]) -> str:
@@ -117,17 +121,34 @@ def _median(values: Sequence[float], form: str) -> str:
 
 
 def draw(groups: dict[str, list[Curve]]) -> Figure:
-    """A picture of three: over time, games and steps."""
+    """A picture of four: rewards over time, games and steps, and where time went; of three if no run says so."""
+    times_are_known = any(np.isfinite(curve.idle).any() for curves in groups.values() for curve in curves)
     with mpl.rc_context({"svg.hashsalt": "ray-pong", "font.size": 9}):
-        figure = Figure(figsize=(11, 3.6), layout="constrained")
-        panels = figure.subplots(1, 3, sharey=True)
-        for axes, (name, label) in zip(panels, _AXES.items(), strict=True):
+        figure = Figure(figsize=(14 if times_are_known else 11, 3.6), layout="constrained")
+        first, *others = figure.subplots(1, 4 if times_are_known else 3)
+        for axes, (name, label) in zip((first, *others), _AXES.items(), strict=False):
+            if axes is not first:
+                axes.sharey(first)
             _draw_panel(axes, groups, name)
             axes.set_xlabel(label)
-        panels[0].set_ylabel("mean reward of the last 100 rollouts")
-        handles, labels = panels[0].get_legend_handles_labels()
+            axes.label_outer()
+        first.set_ylabel("mean reward of the last 100 rollouts")
+        if times_are_known:
+            _draw_times(others[-1], groups)
+        handles, labels = first.get_legend_handles_labels()
         figure.legend(handles, labels, frameon=False, loc="outside upper left", ncols=2)
     return figure
+
+
+def _draw_times(axes: Axes, groups: dict[str, list[Curve]]) -> None:
+    """Parts of an update's time, the medians of each group in its colour."""
+    for number, curves in enumerate(groups.values()):
+        for part, style in _PARTS.items():
+            places, (_, middle, _) = band(curves, "minutes", part)
+            axes.plot(places, middle, style, color=f"C{number}", linewidth=1, label=part if number == 0 else None)
+    axes.set(xlabel="minutes", ylabel="part of an update's time", ylim=(0.0, 1.0))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_panel(axes: Axes, groups: dict[str, list[Curve]], over: str) -> None:

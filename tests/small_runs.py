@@ -35,13 +35,15 @@ from bitexact.determinism.streams import Purpose, Stream
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
 from training.batch import Batch
+from training.pace import SPENT
 from training.recorder import Recorder
 from training.rollout_record import RolloutRecord, combine_fingerprints
 from training.run_config import opening
 from training.settings import REINFORCE, Settings, of_preset
 from training.update import new_batch
 
-OF_THE_CLOCK = ("wall_time_s", "steps_per_s")  # what a line says that another run of the same settings need not say
+# What a line says that another run of the same settings need not say.
+OF_THE_CLOCK = ("wall_time_s", "steps_per_s", *SPENT)
 Line = dict[str, Any]
 Rollout = Callable[[Settings, Arrays, int, int], tuple[Arrays, RolloutRecord]]
 

@@ -125,6 +125,15 @@ def test_metrics_add_up_from_the_rollouts(golden_run):
         assert line["gradient_norm"] > 0.0
 
 
+def test_each_line_says_where_the_time_went(golden_run):
+    """By what must be: nobody plays while the driver learns, and nothing is longer than the update."""
+    for line in lines(golden_run.directory / "metrics.jsonl"):
+        update_s = line["steps"] / line["steps_per_s"]
+        assert 0.0 < line["learn_s"] <= line["idle_s"] < update_s
+        assert 0.0 < line["play_s"] < update_s - line["learn_s"]
+        assert (line["commit_s"] > 0.0) == (line["update"] > 1), "of the update before"
+
+
 def test_each_line_of_rollouts_has_the_documented_keys(golden_run):
     for line in lines(golden_run.directory / "rollouts.jsonl"):
         assert line.keys() >= {"update", "index", "reward", "steps", "digest"}

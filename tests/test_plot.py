@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from real_runs import alter_config, copied, ends, is_one_sentence
+from real_runs import alter, alter_config, copied, ends, is_one_sentence
 
 import plot
 from training import learning_curve
 from training.learning_curve import Curve
+from training.pace import SPENT
 
 pytest_plugins = ["real_runs"]
 
 
 def curve(*rewards: float, minutes: float = 1.0) -> Curve:
     count = np.arange(1, len(rewards) + 1)
-    return Curve(np.array(rewards), minutes * count, 10 * count, 12.5 * count)
+    return Curve(np.array(rewards), minutes * count, 10 * count, 12.5 * count, *np.full((3, len(rewards)), np.nan))
 
 
 def test_it_draws_a_real_run(run, tmp_path):
@@ -27,7 +28,7 @@ def test_it_draws_a_real_run(run, tmp_path):
     assert ending.code == 0
     assert "after" in ending.output
     with Image.open(picture) as image:
-        assert image.size == (1650, 540)
+        assert image.size == (2100, 540)
         assert len(image.convert("RGB").getcolors(1 << 20)) > 20, "something was drawn"
 
 
@@ -38,6 +39,27 @@ def test_its_curve_is_the_ledgers(run):
     assert found.minutes[-1] == lines[-1]["wall_time_s"] / 60
     assert found.games.tolist() == [2, 4, 6, 8]
     assert found.steps[-1] == sum(line["steps"] for line in lines) / 1000
+
+
+def test_it_says_what_part_of_the_time_went_where_of_the_updates_that_know(run, tmp_path):
+    def spend(line: dict) -> None:
+        line.update(steps=2000, steps_per_s=1000.0, learn_s=0.5, idle_s=1.0, commit_s=0.1)
+        if line["update"] == 1:  # as by an earlier version
+            del line["learn_s"]
+
+    alter(run / "metrics.jsonl", spend)
+    found = learning_curve.read(run)
+    np.testing.assert_array_equal(found.learning, [np.nan, 0.25, 0.25, 0.25])
+    np.testing.assert_array_equal([found.idle, found.writing], np.outer([0.5, 0.05], np.ones(4)))
+    drawn = plot.draw({"a": [found]}).axes
+    assert [axes.get_xlabel() for axes in drawn] == ["minutes", "games", "thousand steps", "minutes"]
+    assert [line.get_ydata()[-1] for line in drawn[-1].lines] == [0.25, 0.5, 0.05]
+
+
+def test_runs_that_do_not_say_where_time_went_are_drawn_without_it(run, tmp_path):
+    alter(run / "metrics.jsonl", lambda line: [line.pop(name) for name in SPENT])
+    assert ends(plot.main, run, f"--out={tmp_path / 'curve.png'}").code == 0
+    assert len(plot.draw({"a": [learning_curve.read(run)]}).axes) == 3
 
 
 def test_seeds_become_one_curve_and_other_settings_another(undisturbed, tmp_path):

@@ -2,6 +2,7 @@
 
 from bitexact.cluster.pool import COUNTED
 from bitexact.reporting.charts import Charts, Curve
+from training.pace import SPENT
 
 CHARTS = Charts(
     experiment="ray-pong",
@@ -17,7 +18,15 @@ CHARTS = Charts(
         "pace/steps": "steps",
         "pace/steps_per_s": "steps_per_s",
         "pace/wall_time_s": "wall_time_s",
+        **{f"pace/{name}": name for name in SPENT},
         **{f"faults/{name}": name for name in COUNTED},
     },
-    curve=Curve("reward of a rollout", "reward_mean", "reward_mean_100", "mean of the batch", "mean of the last 100"),
+    curve=Curve(
+        ylabel="reward of a rollout",
+        dots="reward_mean",
+        line="reward_mean_100",
+        dots_label="mean of the batch",
+        line_label="mean of the last 100",
+        spent=SPENT,
+    ),
 )

@@ -23,6 +23,7 @@ from bitexact.storage.run_directory import RunDirectory
 from bitexact.storage.state import State
 from training import deciding_code
 from training.batch import Batch
+from training.pace import LEARN, PLAY
 from training.recorder import Recorder
 from training.rollout_record import RolloutRecord
 from training.settings import Settings
@@ -56,15 +57,17 @@ def train(settings: Settings, run: RunDirectory, actor: Any, progress: Progress,
         try:
             while not recorder.finished(state):
                 batch = new_batch(settings, state, reducer)
-                for result, record in arrivals(pool, batch, state.weights):
-                    batch.add(result, record)
+                with recorder.pace.timed(PLAY):
+                    for result, record in arrivals(pool, batch, state.weights):
+                        batch.add(result, record)
                 check_duplicates(pool.take_duplicates())
                 most, where = pool.take_most_executions(), {"update": batch.update}
                 invariants.a_rollout_is_begun_within_its_limit(most, settings.rollout_attempts, where)
-                state = batch.learn()
+                with recorder.pace.timed(LEARN):
+                    state = batch.learn()
                 counts = pool.take_counts()
                 counts["damaged"] += reducer.take_damaged() if reducer else 0
-                recorder.commit(state, batch, counts)
+                recorder.commit(state, batch, counts, pool.take_busy_s())
         finally:
             recorder.checkpoint()
             for sentence in collect_property_files(run.properties, _BRING_TIMEOUT_S) if settings.address else []:

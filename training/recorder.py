@@ -15,6 +15,7 @@ from bitexact.storage.checkpoints import ALWAYS_KEPT_EVERY, BadCheckpoint
 from bitexact.storage.run_directory import RunDirectory
 from bitexact.storage.state import State
 from training.batch import Batch
+from training.pace import COMMIT, IDLE, Pace
 from training.settings import Settings
 from training.update import summarize
 
@@ -24,6 +25,7 @@ class Recorder:
 
     def __init__(self, settings: Settings, run: RunDirectory, progress: Progress) -> None:
         self._settings, self._run, self._progress = settings, run, progress
+        self.pace = Pace()  # its owner says what playing and learning take
 
     def restore(self) -> State:
         """The state to go on from; what is wrong with newer ones is said."""
@@ -57,10 +59,17 @@ class Recorder:
         wall_time_s = self._wall_time_s + time.monotonic() - self._lap_began
         self._run.ledger.add_event({"wall_time_s": wall_time_s, "update": self._committed.update, "event": text})
 
-    def commit(self, state: State, batch: Batch, counts: Counter[str]) -> None:
-        """Make an update part of the run: check it, write it down, show it. Raises PropertyFailed, DiskRefused."""
+    def commit(self, state: State, batch: Batch, counts: Counter[str], busy_s: float = 0.0) -> None:
+        """Make an update part of the run: check it, write it down, show it. Raises PropertyFailed, DiskRefused.
+
+        `busy_s` is how long an actor has worked since the last one, in the mean of them.
+        """
+        with self.pace.timed(COMMIT):
+            self._commit(state, batch, counts, busy_s)
+
+    def _commit(self, state: State, batch: Batch, counts: Counter[str], busy_s: float) -> None:
         metrics = summarize(batch, self._rewards)
-        metrics |= self._lap(metrics["steps"])
+        metrics |= self._lap(metrics["steps"], busy_s)
         metrics |= {name: counts[name] for name in COUNTED}
         metrics |= state.digests()
         rollouts = [record.line() for record in batch.records]
@@ -109,8 +118,9 @@ class Recorder:
             invariants.an_update_is_done_again(where)
             invariants.an_update_done_again_gives_its_recorded_digest(metrics["weights_digest"], entry.digest, where)
 
-    def _lap(self, steps: int) -> dict[str, float]:
+    def _lap(self, steps: int, busy_s: float) -> dict[str, float]:
         now = time.monotonic()
         lap_s, self._lap_began = now - self._lap_began, now
         self._wall_time_s += lap_s
-        return {"steps_per_s": steps / lap_s, "wall_time_s": self._wall_time_s}
+        spent = self.pace.take() | {IDLE: max(0.0, lap_s - busy_s)}
+        return {"steps_per_s": steps / lap_s, "wall_time_s": self._wall_time_s, **spent}

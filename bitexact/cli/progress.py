@@ -61,7 +61,8 @@ class _Panel(Progress):
             _clock(metrics["wall_time_s"]),
             metrics["weights_digest"][:12],
         )
-        panel = Panel(Group(table, Text(sparkline(self._curve), style="green")), title=self._title, expand=False)
+        shown = Group(table, *_spent(metrics), Text(sparkline(self._curve), style="green"))
+        panel = Panel(shown, title=self._title, expand=False)
         self._live.update(panel, refresh=True)
 
 
@@ -86,6 +87,13 @@ def sparkline(values: deque[float]) -> str:
     low, high = min(values), max(values)
     span = (high - low) or 1.0
     return "".join(_BARS[int((value - low) / span * (len(_BARS) - 1))] for value in values)
+
+
+def _spent(metrics: Mapping[str, Any]) -> list[Text]:
+    """Where the update's time went, in a line, if its metrics say so."""
+    parts = {name: metrics.get(f"{name}_s") for name in ("play", "learn", "idle", "commit")}
+    told = "   ".join(f"{name} {seconds:.2f} s" for name, seconds in parts.items() if seconds is not None)
+    return [Text(told, style="dim")] if told else []
 
 
 def _clock(seconds: float) -> str:

@@ -81,6 +81,7 @@ class Pool:
         self._digests: dict[Item, str] = {}  # of items that may still come back a second time
         self._lost_on: dict[Item, str] = {}
         self._attempts = Attempts(settings.most_executions)
+        self._busy_s = 0.0
         self._ready_at = cluster.now()  # when an actor was last ready
         self._said_that_it_waits = False
 
@@ -109,6 +110,11 @@ class Pool:
         """What was computed twice since this was last asked: results that must agree."""
         duplicates, self._duplicates = self._duplicates, []
         return duplicates
+
+    def take_busy_s(self) -> float:
+        """How long an actor has worked on what came since this was last asked, in the mean of those there are."""
+        busy_s, self._busy_s = self._busy_s, 0.0
+        return busy_s / max(1, len(self._actors.ready()))
 
     def take_most_executions(self) -> int:
         """How often the item was begun that was begun most often since this was last asked."""
@@ -203,6 +209,7 @@ class Pool:
 
     def _count(self, execution: Execution, value: Any) -> list[Arrival]:
         item, digest = execution.item, value[1].digest
+        self._busy_s += self._cluster.now() - execution.since
         raced = self._running(item)
         if item in self._missing:
             self._missing.remove(item)

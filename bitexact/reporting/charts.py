@@ -1,8 +1,8 @@
 """What a system chooses to show of its runs: by the keys of its ledger's lines, one line an update."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 Line = dict[str, Any]
@@ -19,11 +19,20 @@ class Curve:
     line: str  # key of the smoother one
     dots_label: str = "of the update"
     line_label: str = "of the last ones"
+    spent: Mapping[str, str] = field(default_factory=dict)  # keys of what an update's time went into; what to call it
 
     def is_in(self, line: Line) -> bool:
         """Whether an update's line has what is drawn, as numbers that have a place in a picture."""
-        values = [line.get(name) for name in (self.dots, self.line, "wall_time_s")]
-        return all(isinstance(value, (int, float)) and abs(value) < _LARGEST for value in values)
+        return _are_numbers(line, (self.dots, self.line, "wall_time_s"))
+
+    def spent_is_in(self, line: Line) -> bool:
+        """Whether it says where its time went: lines of earlier runs do not."""
+        return bool(self.spent) and _are_numbers(line, (*self.spent, "wall_time_s"))
+
+
+def _are_numbers(line: Line, names: Iterable[str]) -> bool:
+    values = [line.get(name) for name in names]
+    return all(isinstance(value, (int, float)) and abs(value) < _LARGEST for value in values)
 
 
 class Thinned:

@@ -1,13 +1,15 @@
-"""The report as one self-contained HTML page: properties, learning curve, time line of faults, config."""
+"""The report as one self-contained HTML page: properties, learning curve, where time went, faults, config."""
 
 import html
 import io
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bitexact.reporting.charts import Curve, Line, Thinned
@@ -71,11 +73,13 @@ def _row(verdict: Verdict) -> str:
 
 
 def _run(run: Path, curve: Curve) -> list[str]:
-    recorded, drawn, updates = Run.open(run), Thinned(), 0
+    recorded, drawn, spent, updates = Run.open(run), Thinned(), Thinned(), 0
     for line in recorded.ledger.lines(METRICS):
         updates += 1
         if curve.is_in(line):
             drawn.add((line["wall_time_s"] / 60, line[curve.dots], line[curve.line]))
+        if curve.spent_is_in(line):
+            spent.add((line["wall_time_s"] / 60, *(line[name] for name in curve.spent)))
     events = _Events(recorded.ledger.events())
     name = html.escape(str(run))
     if drawn.points:
@@ -83,7 +87,7 @@ def _run(run: Path, curve: Curve) -> list[str]:
     else:
         done = f"{updates} updates are committed." if updates else "No update is committed yet."
         head = f"<h2>{name}</h2><p>{done}</p>"
-    return [head, _time_line(events), _config(recorded.config)]
+    return [head, _where_time_went(curve, spent), _time_line(events), _config(recorded.config)]
 
 
 class _Events:
@@ -100,21 +104,42 @@ class _Events:
 
 def _drawn(curve: Curve, drawn: Thinned, events: _Events) -> str:
     """The curve over wall-clock time, with a tick for each event, as inline SVG."""
-    with mpl.rc_context({"svg.hashsalt": "report", "font.size": 9, "svg.fonttype": "none"}):
-        figure = Figure(figsize=(9, 3.2), layout="constrained")
-        axes = figure.add_subplot()
+    with _picture(height=3.2) as (axes, svg):
         minutes, dots, smooth = zip(*drawn.points, strict=True)
         axes.plot(minutes, dots, ".", color="#b9c4d0", label=curve.dots_label)
         axes.plot(minutes, smooth, color="#1f6feb", label=curve.line_label)
         at, foot = [minute for (minute,) in events.minutes.points], axes.get_xaxis_transform()
         axes.plot(at, [0.03] * len(at), "|", color="#c62a2f", markersize=12, label="fault or recovery", transform=foot)
-        axes.set(xlabel="minutes", ylabel=curve.ylabel)
-        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)  # above the curve
+        axes.set(ylabel=curve.ylabel)
+    return svg.getvalue()
+
+
+def _where_time_went(curve: Curve, spent: Thinned) -> str:
+    """What each update's time went into, over wall-clock time; nothing for a run that does not say."""
+    if not spent.points:
+        return ""
+    with _picture(height=2.2) as (axes, svg):
+        minutes, *seconds = zip(*spent.points, strict=True)
+        for values, label in zip(seconds, curve.spent.values(), strict=True):
+            axes.plot(minutes, values, label=label, linewidth=1)
+        axes.set(ylabel="seconds an update")
+    return f"<h2>Where the time went</h2>{svg.getvalue()}"
+
+
+@contextmanager
+def _picture(height: float) -> Iterator[tuple[Axes, io.StringIO]]:
+    """Axes over minutes to draw on, and what holds the picture when the block has ended: inline SVG."""
+    drawing, svg = io.StringIO(), io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "report", "font.size": 9, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(9, height), layout="constrained")
+        axes = figure.add_subplot()
+        yield axes, svg
+        axes.set(xlabel="minutes")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)  # above what is drawn
         axes.spines[["top", "right"]].set_visible(False)
-        svg = io.StringIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-    text = svg.getvalue()
-    return text[text.index("<svg") :]
+        figure.savefig(drawing, format="svg", metadata={"Date": None})
+    text = drawing.getvalue()
+    svg.write(text[text.index("<svg") :])
 
 
 def _time_line(events: _Events) -> str:

@@ -38,6 +38,10 @@ METRICS = [
         "reward_mean_100": -20.5 + update,
         "steps_per_s": 1234.5,
         "wall_time_s": 3599.0 + update,
+        "play_s": 1.5,
+        "learn_s": 0.25 * update,
+        "idle_s": 0.4,
+        "commit_s": 0.01,
         "weights_digest": f"{update:x}" * 64,
     }
     for update in (1, 2, 3)
@@ -162,6 +166,7 @@ def test_a_terminal_gets_a_panel_that_is_drawn_anew_at_each_update(shown_on_a_te
         assert any(metrics["weights_digest"][:12] in panel for panel in drawn)
     for value in ("3", "30", "-17.00", "-17.50", "1,234", "1:00:02", "333333333333", "▁▄█"):
         assert value in drawn[-1]
+    assert "play 1.50 s   learn 0.75 s   idle 0.40 s   commit 0.01 s" in drawn[-1]
     assert "update 1 " not in plain(shown_on_a_terminal)
 
 

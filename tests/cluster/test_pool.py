@@ -526,6 +526,13 @@ def test_what_runs_again_on_another_node_has_moved():
     assert pool.take_counts()["moved"] == 1
 
 
+def test_how_long_actors_worked_is_said_once_in_the_mean_of_those_there_are():
+    _, pool = pool_on(Script(nodes=(1, 1), durations=(3.0, 2.0, 4.0)))
+    run(pool, 3)
+    assert pool.take_busy_s() == pytest.approx((3.0 + 2.0 + 4.0) / 2)
+    assert pool.take_busy_s() == 0.0
+
+
 def test_counts_are_handed_over_once():
     _, pool = pool_on(Script(faults=((1.5, "kill", 0),)))
     run(pool, 2)

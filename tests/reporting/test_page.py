@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from real_runs import copied, damage, lines
+from real_runs import alter, copied, damage, lines
 
 from bitexact.cli.exits import DiskRefused
 from bitexact.reporting import catalog, verdicts
 from bitexact.reporting import page as pages
 from bitexact.reporting.verdicts import FAILED, NEVER, PASSED, Report
 from training.charts import CHARTS
+from training.pace import SPENT
 
 pytest_plugins = ["real_runs"]
 
@@ -216,6 +217,14 @@ def uses(page: Elements) -> Iterator[list[str]]:
         if tag == "use" and shapes.get(name) not in axes:
             marks.setdefault(shapes[name], []).append(name)
     yield from marks.values()
+
+
+def test_where_the_time_went_is_drawn_of_a_run_that_says_so(run, tmp_path):
+    page = Elements(written([run], tmp_path))
+    assert "Where the time went" in page.of("h2")
+    assert set(SPENT.values()) <= set(page.of("text"))
+    alter(run / "metrics.jsonl", lambda line: line.pop("idle_s"))
+    assert "Where the time went" not in Elements(written([run], tmp_path)).of("h2"), "as of an earlier version"
 
 
 def test_a_run_without_an_update_shows_its_faults_and_settings(run, tmp_path):
