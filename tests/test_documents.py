@@ -72,7 +72,9 @@ HOW = {
     "python compare.py runs/here runs/there": README,
     "python replay.py runs/there --all": README,
     "python -m workload.faults": "test_training_under_faults_ends_in_the_digest_without_them",
-    "python -m workload.faults --faults=500 --seed=7": "test_training_under_faults_ends_in_the_digest_without_them",
+    "python -m workload.faults --faults=500 --seed=7 --updates=120": (
+        "test_training_under_faults_ends_in_the_digest_without_them"
+    ),
     "python -m workload.faults --faults=500 --minutes=30": (
         "test_training_under_faults_ends_in_the_digest_without_them"
     ),
