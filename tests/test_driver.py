@@ -341,7 +341,7 @@ def at_moments() -> Iterator[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("moment", "way"), at_moments())
+@pytest.mark.parametrize(("moment", "way"), list(at_moments()))
 def test_a_signal_stops_it_at_any_moment(tmp_path, moment, way):
     number, to_group = WAYS[way]
     with running(f"--run-dir={tmp_path / 'run'}", *CHEAP_FLAGS) as driver:
