@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -332,16 +332,9 @@ WAYS = {
 }
 
 
-def at_moments() -> Iterator[Any]:
-    """Each moment with one way, in turns, and that at which Ray is being started with all; the rest in campaigns."""
-    for m, moment in enumerate(MOMENTS):
-        for w, way in enumerate(WAYS):
-            shown = m % len(WAYS) == w or moment == "Ray's first process"
-            yield pytest.param(moment, way, marks=() if shown else pytest.mark.campaign)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("moment", "way"), list(at_moments()))
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_signal_stops_it_at_any_moment(tmp_path, moment, way):
     number, to_group = WAYS[way]
     with running(f"--run-dir={tmp_path / 'run'}", *CHEAP_FLAGS) as driver:
