@@ -12,6 +12,8 @@ in whatever order, the bytes are the same. So Ray restarts nothing by itself (`m
 the pool dispatches what is lost again.
 """
 
+from collections.abc import Callable
+
 import ray
 
 from bitexact.cluster.worker import Worker
@@ -26,9 +28,9 @@ from training.rollout_task import GradientTask
 class PongEnv(Worker):
     """Plays games of Pong, one at a time."""
 
-    def __init__(self, seed: int = 0, discount: float = 0.99) -> None:
-        """Seed and discount are those of `compute_gradient`; a task brings its own."""
-        super().__init__(Pong())
+    def __init__(self, seed: int = 0, discount: float = 0.99, make: Callable[[], Pong] = Pong) -> None:
+        """Seed and discount are those of `compute_gradient`; a task brings its own. `make` makes the game it plays."""
+        super().__init__(make())
         self._seed, self._discount = seed, discount
 
     def compute_gradient(self, weights: Arrays, update: int, index: int) -> tuple[Arrays, RolloutRecord]:

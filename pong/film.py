@@ -29,12 +29,12 @@ def check_name(path: Path | None) -> None:
         raise BadInput(f"--video writes .mp4 or .gif, not {path.name}.")
 
 
-def write_video(path: Path, trajectory: Trajectory, rollout_id: RolloutId) -> None:
+def write_video(path: Path, trajectory: Trajectory, rollout_id: RolloutId, game: Pong | None = None) -> None:
     """The game in real time, with the probability of going up and the reward so far below it.
 
-    Raises BadInput, DiskRefused.
+    `game` is what was played, if it was not the emulator's own. Raises BadInput, DiskRefused.
     """
-    game = Pong()
+    game = game or Pong()
     game.reset(seed=rollout_id.seed, options=rollout_id.details)
     # imageio's other writer of gifs keeps all pictures until the end, a megabyte each; this one writes one at a time.
     every, writer_name = (_GIF_EVERY, "GIF-PIL") if path.suffix == ".gif" else (1, "FFMPEG")

@@ -21,11 +21,14 @@ def modules() -> list[str]:
 
 
 @functools.cache
-def at_start() -> dict[str, str]:
-    """The digests of these files when this process first asked: an edit while it runs is noticed, not taken over."""
-    return code.digests(modules())
+def at_start(*of_the_game: str) -> dict[str, str]:
+    """The digests of these files when this process first asked: an edit while it runs is noticed, not taken over.
+
+    Where the game is not the emulator's own, the files that it is made of decide, too.
+    """
+    return code.digests([*modules(), *of_the_game])
 
 
-def describe_process() -> ProcessInfo:
+def describe_process(*of_the_game: str) -> ProcessInfo:
     """This process as every actor's must be: same packages, same code."""
-    return dataclasses.replace(process.describe(), code=at_start())
+    return dataclasses.replace(process.describe(), code=at_start(*of_the_game))

@@ -21,6 +21,7 @@ from bitexact.determinism.arrays import Arrays
 from bitexact.reporting import verdicts
 from bitexact.storage.run_directory import RunDirectory
 from bitexact.storage.state import State
+from pong import games
 from training import deciding_code
 from training.batch import Batch
 from training.pace import LEARN, PLAY
@@ -47,7 +48,9 @@ def train(settings: Settings, run: RunDirectory, actor: Any, progress: Progress,
         contextlib.nullcontext() if settings.address else noted(run.path),
     ):
         interrupts.check()
-        cluster = RayCluster(actor, expected=deciding_code.describe_process())
+        game = games.choose(settings.train_inside)
+        expected = deciding_code.describe_process(*game.modules)
+        cluster = RayCluster(actor, settings.seed, settings.discount, game.make, expected=expected)
         listener = _Listener(recorder, interrupts)
         pool = Pool(cluster, _pool_settings(settings), listener)
         reducer = RemoteReducer(cluster, listener) if settings.address else None
@@ -112,6 +115,7 @@ def _pool_settings(settings: Settings) -> PoolSettings:
 def _announce(settings: Settings, state: State, place: str, progress: Progress) -> None:
     parameters = sum(array.size for array in state.weights.values())
     progress.note(f"run directory  {settings.directory}" + (f", after update {state.update}" if state.update else ""))
-    progress.note(f"playing        Pong, {settings.batch_size} rollouts an update, seed {settings.seed}, on {place}")
+    game = f"Pong as {settings.train_inside} dreams it" if settings.train_inside else "Pong"
+    progress.note(f"playing        {game}, {settings.batch_size} rollouts an update, seed {settings.seed}, on {place}")
     progress.note(f"policy         {parameters:,} parameters, learning rate {settings.learning_rate:g}")
     progress.note(f"stop           Ctrl-C; go on with: {settings.resume_command()}")

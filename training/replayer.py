@@ -15,8 +15,7 @@ from bitexact.storage.comparison import first_difference
 from bitexact.storage.ledger import Entry
 from bitexact.storage.run import Run, WrongBeginning
 from bitexact.storage.state import State
-from pong import film
-from pong.game import Pong
+from pong import film, games
 from pong.play import RolloutId, play
 from training import initial_state, run_config
 from training.batch import Batch
@@ -32,13 +31,15 @@ class Replayer:
         self._run = Run.open(path)
         self._settings = read_settings(path)
         self._tell = tell
-        self._game = Pong()
+        chosen = games.choose(self._settings.train_inside)
+        run_config.expect_game(self._run.config, chosen, path)
+        self._game = chosen.make()
         self._updates_compared = self._checkpoints_met = 0
         for sentence in self._run.ledger.damage:
             tell(sentence)
         if differences := self._run.other_versions():
             tell(f"note: the run was made with other package versions: here is {differences}")
-        if different := run_config.difference_of_code(self._run.config):
+        if different := run_config.difference_of_code(self._run.config, chosen):
             tell(f"note: the run was made with other code: here differs {different}")
         if not process.keep_denormals():
             raise BadInput("this process flushes denormal numbers to zero: its bits would differ.")
@@ -95,7 +96,7 @@ class Replayer:
         if trace:
             film.write_trace(trace, trajectory)
         if video:
-            film.write_video(video, trajectory, rollout_id)
+            film.write_video(video, trajectory, rollout_id, self._game)
 
     def _verdict(self, update: int) -> str:
         """What to call an update that comes out without a difference. Raises BadInput for one that nobody can know."""

@@ -72,6 +72,9 @@ class Settings(PPOSettings, ReinforceSettings):
     """Actors that play; without it, one per CPU of the cluster, at most the batch size. Never changes the result."""
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where the run is kept; without it, runs/<name made of the settings that decide the result>."""
+    train_inside: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """Play a model's dream instead of the game: the folder of one of atari, as pretrained/atari-rnn. Its digest is part
+    of the run, and evaluate.py then plays the real game."""
     init_weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Begin with a checkpoint's or pretrained weights: the run keeps them, and its digests are of what follows."""
     resume: _Flag = False
@@ -132,6 +135,8 @@ class Settings(PPOSettings, ReinforceSettings):
         for name, value in self.deciding().items():
             if name not in ("preset", "seed", "batch_size") and value != getattr(usual, name):
                 parts.append(f"{name.replace('_', '')}{value}")
+        if self.train_inside:
+            parts.append(f"inside-{Path(self.train_inside).name}")
         if self.init_weights:
             parts.append(f"from-{self.init_weights.stem}")
         return "-".join(parts)
@@ -143,7 +148,8 @@ class Settings(PPOSettings, ReinforceSettings):
     def lasting(self) -> dict[str, Any]:
         """What config.json keeps: all but what concerns one command or says where the run is."""
         values = dataclasses.asdict(self)
-        return {name: value for name, value in values.items() if name not in (*_OF_ONE_COMMAND, "run_dir")}
+        left_out = {*_OF_ONE_COMMAND, "run_dir"} | ({"train_inside"} if self.train_inside is None else set())
+        return {name: value for name, value in values.items() if name not in left_out}
 
     def resume_command(self) -> str:
         """The command that goes on with this run."""

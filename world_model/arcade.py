@@ -14,10 +14,8 @@ from ale_py import Action
 
 from pong.game import Pong
 from world_model import drawing
-from world_model.atari import play_with_whims
 from world_model.dream import Dream
 from world_model.model import Model
-from world_model.recording import Episode
 from world_model.states import LEFT_SCORE, POINT_LEFT, POINT_RIGHT, RIGHT_SCORE, is_over
 
 _NUMBERS = {Action.RIGHT: -1, Action.NOOP: 0, Action.LEFT: 1}
@@ -96,13 +94,3 @@ class DreamtPong(Pong):
         stream_seed, update, index = self._name
         self.dreamt.reset_game(stream_seed, update * _INDICES + index)
         return observation
-
-
-def dreamt_episode(model: Model, seed: int, number: int) -> Episode:
-    """A game as `atari.play_episode` plays it in the real one."""
-    game = DreamtPong(model)
-    game.reset(seed=seed, options={"update": 0, "index": number})
-    first, game.dreamt.noted = game.dreamt.state.copy(), []
-    play_with_whims(game, seed, number)
-    states, events, actions = (np.stack(one) for one in zip(*game.dreamt.noted, strict=True))
-    return Episode(np.concatenate([first[None], states]), events, actions)

@@ -1,6 +1,7 @@
 """Arrays on the disk: safetensors, each file whole or not there, each with its digest inside. No pickle.
 
 A file's header is read and held to a limit before anything else, so that a damaged or hostile one costs no memory.
+Files are read here without that package: where a dream is only played, it need not be there.
 """
 
 import json
@@ -9,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from bitexact.cli.exits import BadInput
 from bitexact.determinism.digests import digest
@@ -20,10 +19,13 @@ _ABOUT, _DIGEST = "about", "digest"  # in one entry: safetensors keeps no order 
 _LARGEST_HEADER = 1 << 20
 LARGEST_MODEL = 1 << 20
 LARGEST_RECORDING = 1 << 30
+_DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "I8": "|i1", "U8": "|u1"}  # safetensors' names
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
     """Write arrays and a few words about them: the arrays' digest. Raises DiskRefused."""
+    from safetensors.numpy import save  # only here: see above
+
     found = digest(arrays)
     text = json.dumps({**about, _DIGEST: found}, sort_keys=True)
     durable.write_atomically(
@@ -44,17 +46,34 @@ def read(path: Path, largest: int = LARGEST_RECORDING) -> tuple[dict[str, np.nda
             f"{path} cannot be read ({error.strerror}): name one that {'can' if path.exists() else 'is there'}."
         ) from None
     try:
-        (length,) = struct.unpack("<Q", data[:8])
-        if length > min(_LARGEST_HEADER, len(data)):
-            raise ValueError("its header is too long")
-        header = json.loads(data[8 : 8 + length])
-        about = json.loads(header["__metadata__"][_ABOUT])
-        arrays = load(data)
+        arrays, about = _parse(data)
         sound = digest(arrays) == about[_DIGEST]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, struct.error) as error:
         raise BadInput(f"{path} is torn or damaged ({type(error).__name__}): make it anew.") from None
     if not sound:
         raise BadInput(f"{path} is damaged (its digest is not that of its arrays): make it anew.")
+    return arrays, about
+
+
+def _parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of safetensors' bytes, and what is said about them. Raises what a damaged file may bring about.
+
+    The length of a header of JSON, eight bytes; the header: each array's type, shape and place; the arrays' bytes.
+    """
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > min(_LARGEST_HEADER, len(data)):
+        raise ValueError("its header is too long")
+    header = json.loads(data[8 : 8 + length])
+    about = json.loads(header.pop("__metadata__")[_ABOUT])
+    body, arrays, end = memoryview(data)[8 + length :], {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        first, past = entry["data_offsets"]
+        if first != end:
+            raise ValueError("its arrays do not lie side by side")
+        found = np.frombuffer(body[first:past], _DTYPES[entry["dtype"]])
+        arrays[name], end = found.reshape(entry["shape"]).copy(), past
+    if end != len(body):
+        raise ValueError("it is longer than its arrays")
     return arrays, about
 
 

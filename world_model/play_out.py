@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from world_model.arcade import dreamt_episode
+from world_model.arcade import DreamtPong
+from world_model.atari import play_with_whims
 from world_model.dream import Dream
 from world_model.model import Model
 from world_model.players import both_sides
@@ -41,6 +42,16 @@ def play_out(game: Game, states: np.ndarray, seed: int, numbers: Sequence[int]) 
         all_actions.append(actions)
     tracks = np.stack(all_states, axis=1), np.stack(all_events, axis=1), np.stack(all_actions, axis=1)
     return [_cut(*track, layout) for track in zip(*tracks, strict=True)]
+
+
+def dreamt_episode(model: Model, seed: int, number: int) -> Episode:
+    """A game as `atari.play_episode` plays it in the real one."""
+    game = DreamtPong(model)
+    game.reset(seed=seed, options={"update": 0, "index": number})
+    first, game.dreamt.noted = game.dreamt.state.copy(), []
+    play_with_whims(game, seed, number)
+    states, events, actions = (np.stack(one) for one in zip(*game.dreamt.noted, strict=True))
+    return Episode(np.concatenate([first[None], states]), events, actions)
 
 
 def _cut(states: np.ndarray, events: np.ndarray, actions: np.ndarray, layout: Layout) -> Episode:
