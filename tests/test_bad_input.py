@@ -295,6 +295,7 @@ def files() -> Iterator[Case]:
             yield Case(command, tuple(word.replace("{run}", place) for word in LINES[command]))
         yield Case("driver", ("--resume", f"--run-dir={place}"))
         yield Case("driver", (f"--init-weights={place}",))
+        yield Case("driver", (f"--train-inside={place}",))
     for altered in FILES:
         says = CONFIG if altered in CONFIGS | SETTINGS else ""
         yield from (Case(command, arguments, says, altered) for command, arguments in who_refuses(altered))
@@ -323,6 +324,7 @@ def environments() -> Iterator[Case]:
     yield Case("driver", ("--hidden-units=100000",), "--hidden-units", "little memory")
     yield Case("driver", (f"--run-dir={NO_UTF_8}",), "UTF-8")
     yield Case("driver", (f"--run-dir={NO_UTF_8}", "--resume"))
+    yield Case("driver", (f"--train-inside={NO_UTF_8}",))
     yield from (
         Case("evaluate", ("{run}", f"--{flag}={NO_UTF_8}{end}")) for flag, end in [("json", ""), ("video", ".gif")]
     )

@@ -48,6 +48,7 @@ FLAGS = {
     "--value-coef": ("value_coef", "1", 1.0),
     "--max-grad-norm": ("max_grad_norm", "1", 1.0),
     "--init-weights": ("init_weights", "some/weights.npz", Path("some/weights.npz")),
+    "--train-inside": ("train_inside", "some/model", "some/model"),
     "--run-dir": ("run_dir", "some/where else", Path("some/where else")),
     "--checkpoint-every": ("checkpoint_every", "4", 4),
     "--keep-checkpoints": ("keep_checkpoints", "2", 2),
@@ -197,9 +198,8 @@ def test_the_default_run_directory_is_named_after_the_settings_that_decide_the_r
 
 def test_nothing_else_names_the_default_run_directory(monkeypatch):
     monkeypatch.setattr("time.time", lambda: 0.0)
-    others = [
-        flag for flag, (name, _, _) in FLAGS.items() if name not in (*DECIDE_THE_RESULT, "init_weights", "run_dir")
-    ]
+    names = (*DECIDE_THE_RESULT, "train_inside", "init_weights", "run_dir")
+    others = [flag for flag, (name, _, _) in FLAGS.items() if name not in names]
     for flag in others:
         assert from_command_line([f"{flag}={FLAGS[flag][1]}"]).directory == Settings().directory
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from bitexact.cli.exits import BadInput
-from world_model import recording
+from world_model import files, recording
 from world_model.record import RecordSettings, record
 from world_model.states import SERVE, WAIT
 from world_model.table import TableSettings
@@ -33,6 +34,21 @@ def test_three_processes_and_a_resumed_recording_give_the_bytes_of_one(tmp_path:
         recording.read(resumed, "training")
     record(RecordSettings(out=resumed, **SETTINGS))
     assert contents(one) == contents(resumed)
+
+
+def test_a_file_is_what_safetensors_itself_writes_and_reads(tmp_path: Path) -> None:
+    kinds = (np.float64, np.float32, np.int64, np.int32, np.int8, np.uint8)
+    arrays = {f"of {kind.__name__}": np.arange(12).astype(kind).reshape(3, 4) for kind in kinds}
+    arrays |= {"empty": np.zeros((0, 5)), "one": np.array(2.5), "turned": np.arange(6.0).reshape(2, 3).T}
+    files.write(tmp_path / "file", arrays, {"of": "all kinds"})
+    ours, about = files.read(tmp_path / "file")
+    theirs = safetensors.numpy.load_file(tmp_path / "file")
+    assert about["of"] == "all kinds"
+    assert ours.keys() == theirs.keys() == arrays.keys()
+    for name, array in arrays.items():
+        for found in (ours[name], theirs[name]):
+            assert (found.dtype, found.shape) == (array.dtype, array.shape)
+            assert (found == array).all()
 
 
 def test_another_seed_gives_other_games(tmp_path: Path) -> None:
