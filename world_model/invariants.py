@@ -60,6 +60,15 @@ def a_point_ends_each_rally(points: np.ndarray, serves: np.ndarray, where: Where
     return alternate
 
 
+@guard
+@reached_by("every run: the beginning of a training, by one of the games that it is trained on")
+def the_exact_game_is_a_function_of_seed_and_actions(recorded: np.ndarray, again: np.ndarray, where: Where) -> bool:
+    """States [T + 1, V] as they were recorded, and as the same actions lead to them in another process."""
+    holds = bool(np.array_equal(recorded, again))
+    always(holds, "An exact game played again by its seed and actions comes to the same states", where)
+    return holds
+
+
 @reached_by("an evaluation: a game of the policy dreamt to its end")
 def a_dream_scores(points: int, where: Where) -> None:
     """A dream in which nobody ever wins a point would be no game."""

@@ -53,6 +53,7 @@ class Recording:
     episodes: list[Episode]
     numbers: list[int]
     digest: str  # of the whole recording
+    seed: int | None = None  # of its games; unknown where the recording's config is gone
 
 
 def split_of(number: int) -> str:
@@ -119,7 +120,12 @@ def read(folder: Path, split: str, limit: int | None = None) -> Recording:
         numbers.append(entry["episode"])
     if not episodes:
         raise BadInput(f"{folder} has no episode in its {split} split: record at least 10.")
-    return Recording(layout, episodes, numbers, manifest["digest"])
+    return Recording(layout, episodes, numbers, manifest["digest"], _seed(folder))
+
+
+def _seed(folder: Path) -> int | None:
+    seed = files.read_json(folder / CONFIG).get("seed") if (folder / CONFIG).exists() else None
+    return seed if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 else None
 
 
 def layout_from(fields: Any, path: Path) -> Layout:

@@ -10,24 +10,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from world_model.atari import Atari
 from world_model.dream import Dream
+from world_model.exact import exact_game
 from world_model.measure import ball_error
 from world_model.model import Model
 from world_model.players import TRACKER, Players
 from world_model.policy_player import PolicyPlayer
 from world_model.states import BALL_X, BALL_Y, EVENTS, LEFT, LEFT_SCORE, RIGHT, RIGHT_SCORE, Game, Layout, is_over
-from world_model.table import Table, TableSettings
 
 PlayerName = Literal["you", "tracker", "policy"]
 _PAUSE = 120  # steps that a finished game stands still before the next begins
 _ATARI_LEFT, _ATARI_TOP = 49.0, 48.0  # the emulator's numbers of a ball in the field's corner
 _ATARI_PADDLES = {LEFT: (16.0, 49.0), RIGHT: (140.0, 47.0)}  # left edge in pixels; the number of a paddle at the top
-
-
-def exact_game(layout: Layout) -> Game:
-    """The exact game that a model has learned."""
-    return Atari() if layout.game == "atari" else Table(TableSettings(**layout.settings))  # type: ignore[arg-type]
 
 
 def players_of(layout: Layout) -> tuple[PlayerName, ...]:

@@ -29,6 +29,7 @@ from bitexact.determinism import digests
 from bitexact.determinism.streams import Stream
 from bitexact.storage import durable
 from world_model import files, invariants, learned_network, recording, tracking
+from world_model.exact import played_again
 from world_model.features import Constants, width
 from world_model.learned_network import Windows
 from world_model.measure import rollout_errors
@@ -43,6 +44,7 @@ from world_model.windows import Batches, Steps, prepared
 _CONFIG, _CHECKPOINT, _METRICS = "config.json", "checkpoint.safetensors", "metrics.jsonl"
 SETTINGS = "train.json"
 _PACKAGES = ("jax", "jaxlib", "numpy", "optax")
+_PLAYED_AGAIN = 4000  # steps of a recorded game: a fraction of a second
 
 
 @dataclass
@@ -97,6 +99,11 @@ def _expect_sound_games(training: Recording, validation: Recording) -> None:
     invariants.no_held_out_episode_is_trained_on(training.numbers, validation.numbers, where)
     for number, episode in zip(training.numbers, training.episodes, strict=True):
         invariants.an_episode_keeps_the_rules(episode, training.layout, {**where, "episode": number})
+    if training.seed is not None:
+        number, first = training.numbers[0], training.episodes[0]
+        again = played_again(training.layout, training.seed, number, first.actions[:_PLAYED_AGAIN])
+        recorded, where = first.states[: len(again)], {**where, "episode": number}
+        invariants.the_exact_game_is_a_function_of_seed_and_actions(recorded, again, where)
 
 
 def _shape(settings: TrainSettings, training: Recording) -> Shape:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib.util
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,13 @@ if importlib.util.find_spec("jax") is None:
     collect_ignore_glob = ["test_*.py"]
 else:
     from functools import partial
+
+    # What XLA has compiled is kept until the tests end, for them and the commands that they start: five seconds of each
+    # training, and of its every start, are XLA's.
+    compiled = tempfile.TemporaryDirectory(prefix="ray-pong-compiled-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
     import world_model.train  # noqa: F401, before JAX: it sets how XLA computes
     from world_model.record import RecordSettings, record

@@ -1,5 +1,6 @@
 """Properties of the learned game: what a training's report says of them, and the page that lists them."""
 
+import itertools
 import subprocess
 import sys
 from functools import partial
@@ -12,6 +13,7 @@ from bitexact.cli.exits import BadInput, PropertyFailed
 from bitexact.reporting import catalog, verdicts
 from bitexact.reporting.verdicts import FAILED, NEVER
 from world_model import files, properties, recording
+from world_model.table import Table
 from world_model.train_settings import TrainSettings
 from world_model.training_run import run
 
@@ -46,7 +48,7 @@ def test_a_trainings_report_shows_every_property_of_every_run_as_passed(
         [sys.executable, "report.py", str(settings.out)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert shown.returncode == 0, shown.stderr
-    assert "7 passed, 0 failed, 1 never reached" in shown.stdout
+    assert "8 passed, 0 failed, 1 never reached" in shown.stdout
 
 
 def test_a_game_that_breaks_the_rules_is_not_trained_on_and_the_report_says_how_to_see_it_again(
@@ -76,6 +78,21 @@ def test_a_game_that_breaks_the_rules_is_not_trained_on_and_the_report_says_how_
         [sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
     )
     assert again.returncode == 1, (words, again.stderr)
+
+
+def test_a_game_that_hangs_on_more_than_seed_and_actions_is_not_trained_on(
+    small_training: "partial[TrainSettings]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bug: what a paddle does in a step hangs on how many steps were made in this process before."""
+    step, made = Table.step, itertools.count()
+
+    def forgetful(table: Table, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return step(table, left, right * (next(made) % 100 != 99))
+
+    monkeypatch.setattr(Table, "step", forgetful)
+    with pytest.raises(PropertyFailed, match="the exact game is a function of seed and actions"):
+        run(small_training(out=tmp_path / "run"), tell=print)
+    assert not (tmp_path / "run" / "model.json").exists()
 
 
 def test_a_run_that_is_refused_leaves_no_folder_behind(

@@ -10,6 +10,7 @@ import safetensors.numpy
 
 from bitexact.cli.exits import BadInput
 from world_model import files, recording
+from world_model.exact import played_again
 from world_model.record import RecordSettings, record
 from world_model.states import SERVE, WAIT
 from world_model.table import TableSettings
@@ -100,13 +101,12 @@ def test_a_damaged_file_is_named(table: Path, tmp_path: Path, damage: str) -> No
         recording.read(folder, "training")
 
 
-def test_the_recorded_actions_lead_to_the_recorded_states(table: Path) -> None:
-    from world_model.table import Table
-
-    episode = recording.read(table, "heldout").episodes[0]
-    game = Table()
-    assert (game.reset(1, np.array([8]))[0] == episode.states[0]).all()
-    for step, actions in enumerate(episode.actions):
-        states, events = game.step(actions[:1], actions[1:])
-        assert (states[0] == episode.states[step + 1]).all()
-        assert (events[0] == episode.events[step]).all()
+@pytest.mark.parametrize("game", ["table", "atari"])
+def test_the_recorded_actions_lead_to_the_recorded_states(request: pytest.FixtureRequest, game: str) -> None:
+    heldout = recording.read(request.getfixturevalue(game), "heldout", limit=1)
+    number, states, actions = heldout.numbers[0], heldout.episodes[0].states[:3001], heldout.episodes[0].actions[:3000]
+    assert heldout.seed == 1
+    assert (played_again(heldout.layout, heldout.seed, number, actions) == states).all()
+    if game == "table":  # its serves come from the game's name
+        other = played_again(heldout.layout, heldout.seed, number + 1, actions)
+        assert (other != states).any()
