@@ -102,8 +102,8 @@ def _expect_sound_games(training: Recording, validation: Recording) -> None:
     if training.seed is not None:
         number, first = training.numbers[0], training.episodes[0]
         again = played_again(training.layout, training.seed, number, first.actions[:_PLAYED_AGAIN])
-        recorded, where = first.states[: len(again)], {**where, "episode": number}
-        invariants.the_exact_game_is_a_function_of_seed_and_actions(recorded, again, where)
+        of_it = {**where, "episode": number}
+        invariants.the_exact_game_is_a_function_of_seed_and_actions(first.states[: len(again)], again, of_it)
 
 
 def _shape(settings: TrainSettings, training: Recording) -> Shape:
