@@ -245,6 +245,15 @@ def an_update_done_again_gives_its_recorded_digest(digest: str, recorded: str, w
     return holds
 
 
+@guard
+@reached_by("a test command: each update of a scenario whose digests are in the image (RAY_PONG_GOLDEN)")
+def an_update_has_its_golden_digest(digest: str, golden: str, where: Where) -> bool:
+    """What one process computed without Ray, before any fault: no bit may differ, whatever has happened since."""
+    details = {**where, "digest": digest, "golden": golden}
+    always(digest == golden, "An update has the digest that was computed beforehand without Ray", details)
+    return digest == golden
+
+
 @reached_by("faults: the driver killed between two checkpoints, and resumed")
 def an_update_is_done_again(where: Where) -> None:
     """Reached when a run resumes behind its ledger."""

@@ -63,6 +63,7 @@ NEEDS_THE_OTHER_PRESET = {
 }
 NEEDS_A_BUG = {"The driver is not ended by an exception of its own"}
 NEEDS_ANOTHER_PROGRAM = {
+    "An update has the digest that was computed beforehand without Ray",
     "In an evaluation, a score once counted never decreases",
     "In an evaluation, the rewards add up to the game's own score",
     "The ledger holds each update and each of its rollouts once",

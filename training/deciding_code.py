@@ -8,7 +8,7 @@ from bitexact.determinism.process import ProcessInfo
 
 # Of `training`: what runs, records or shows an update, and no bit of it depends on.
 _BESIDE = (
-    *("charts", "deciding_code", "learning_curve", "loop", "pace", "recorder", "referee"),
+    *("charts", "deciding_code", "golden", "learning_curve", "loop", "pace", "recorder", "referee"),
     *("replayer", "run_config", "saved_policy", "settings"),
 )
 

@@ -14,6 +14,7 @@ from bitexact.cluster.pool import COUNTED
 from bitexact.storage.checkpoints import ALWAYS_KEPT_EVERY, BadCheckpoint
 from bitexact.storage.run_directory import RunDirectory
 from bitexact.storage.state import State
+from training import golden
 from training.batch import Batch
 from training.pace import COMMIT, IDLE, Pace
 from training.settings import Settings
@@ -31,6 +32,7 @@ class Recorder:
         """The state to go on from; what is wrong with newer ones is said."""
         state = self._run.restore(self._progress.note)
         ledger = self._run.ledger
+        self._golden = golden.expected(self._settings)
         self._rewards = ledger.last_rewards(state.update, 100)
         self._resumed_after: int | None = state.update
         self._committed, self._checkpointed = state, state.update
@@ -108,6 +110,9 @@ class Recorder:
         if self._settings.resume and self._resumed_after is not None:
             invariants.a_resumed_run_continues_after_its_checkpoint(update, self._resumed_after, where)
         self._resumed_after = None
+        if update in self._golden:
+            digest = metrics["weights_digest"]
+            invariants.an_update_has_its_golden_digest(digest, self._golden[update], where)
         entry = ledger.entry(update)
         for line in rollouts:
             recorded = entry.rollouts.get(line["index"])

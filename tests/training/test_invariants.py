@@ -82,6 +82,7 @@ GUARDED = {
     "a_rollout_is_begun_within_its_limit": ([(1, 20), (20, 20), (0, 20)], [(21, 20)]),
     "updates_are_committed_in_order": ([(1, 0), (8, 7), (7, 7), (3, 7)], [(9, 7), (0, 0), (0, 7), (-1, 7), (2, 0)]),
     "an_update_done_again_gives_its_recorded_digest": ([("ab", "ab")], [("ab", "ac"), ("", "ab")]),
+    "an_update_has_its_golden_digest": ([("ab", "ab")], [("ab", "ac"), ("", "ab")]),
     "a_resumed_run_continues_after_its_checkpoint": ([(1, 0), (101, 100)], [(100, 100), (102, 100), (0, 0)]),
     "a_checkpoint_reads_back_as_written": ([("ab", "ab")], [("ab", "ac"), ("", "ab")]),
     "one_driver_writes_a_run": ([(True,)], [(False,)]),
