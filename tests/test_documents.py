@@ -75,6 +75,9 @@ HOW = {
     "python -m workload.faults --faults=500 --seed=7 --updates=120": (
         "test_training_under_faults_ends_in_the_digest_without_them"
     ),
+    "python -m workload.faults --faults=500 --seed=8 --updates=120 --preset=ppo": (
+        "test_training_under_faults_ends_in_the_digest_without_them"
+    ),
     "python -m workload.faults --faults=500 --minutes=30": (
         "test_training_under_faults_ends_in_the_digest_without_them"
     ),
