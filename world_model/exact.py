@@ -7,9 +7,13 @@ from world_model.states import Game, Layout
 from world_model.table import Table, TableSettings
 
 
-def exact_game(layout: Layout) -> Game:
-    """The exact game that a model has learned."""
-    return Atari() if layout.game == "atari" else table_of(layout)
+def begun(layout: Layout, seed: int, number: int) -> tuple[Game, np.ndarray]:
+    """The exact game (seed, number) that a model has learned, and its first states, float64 [1, V]."""
+    if layout.game == "atari":
+        emulator = Atari()
+        return emulator, emulator.reset(seed)
+    table = table_of(layout)
+    return table, table.reset(seed, np.array([number]))
 
 
 def table_of(layout: Layout) -> Table:
@@ -19,11 +23,5 @@ def table_of(layout: Layout) -> Table:
 
 def played_again(layout: Layout, seed: int, number: int, actions: np.ndarray) -> np.ndarray:
     """The states, float64 [T + 1, V], to which actions [T, 2] lead in the game (seed, number), in a game made anew."""
-    if layout.game == "atari":
-        game: Game = Atari()
-        states = [game.reset(seed)[0]]
-    else:
-        table = table_of(layout)
-        game, states = table, [table.reset(seed, np.array([number]))[0]]
-    states += [game.step(one[:1], one[1:])[0][0] for one in actions]
-    return np.stack(states)
+    game, first = begun(layout, seed, number)
+    return np.stack([first[0], *(game.step(one[:1], one[1:])[0][0] for one in actions)])

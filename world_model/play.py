@@ -3,6 +3,7 @@
 python -m world_model play                                     a page in the browser
 python -m world_model play --terminal                          in this terminal
 python -m world_model play --model-path runs/table-rnn --generator-type fuzzy
+python -m world_model play --keep runs/mine                    your games become a recording
 """
 
 import asyncio
@@ -12,10 +13,12 @@ import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from bitexact.cli import command_line
 from bitexact.cli.exits import BadInput, Interrupted
+from world_model.kept import Kept
 from world_model.model import load
 from world_model.model_path import resolve
 from world_model.network import KINDS, ModelName
@@ -43,6 +46,8 @@ class PlaySettings:
     """expect a model of this type; by default whatever type it says"""
     mlflow_server_url: str | None = None
     """where runs:/ID/name is fetched from; by default MLFLOW_TRACKING_URI, or the local database"""
+    keep: Path | None = None
+    """add each exact game that comes to its end to the recording in this folder"""
     port: int = 8642
     """of the page; 0 takes a free one"""
     terminal: bool = False
@@ -70,7 +75,8 @@ def main(arguments: Sequence[str]) -> None:
     players = players_of(model.layout)
     if settings.player not in players:
         raise BadInput(f"--player of {model.layout.game} is one of {', '.join(players)}.")
-    new_session = partial(Session, model, settings.seed, settings.player, settings.temperature)
+    kept = Kept(settings.keep, model.layout, settings.seed) if settings.keep else None
+    new_session = partial(Session, model, settings.seed, settings.player, settings.temperature, kept)
     if settings.terminal:
         from world_model.terminal import play_in_terminal
 

@@ -6,7 +6,6 @@ python -m world_model record --game atari --episodes 60 --seed 0 --out runs/atar
 
 import dataclasses
 import multiprocessing
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,8 +16,7 @@ import numpy as np
 
 from bitexact.cli import command_line, progress
 from bitexact.cli.exits import BadInput
-from bitexact.storage import durable
-from world_model import atari, files, invariants, recording
+from world_model import atari, invariants, recording
 from world_model.play_out import play_out
 from world_model.recording import Episode
 from world_model.states import Layout
@@ -78,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def record(settings: RecordSettings) -> str:
     """Record what is missing, and write the manifest: the recording's digest. Raises BadInput, DiskRefused."""
-    _begin(settings)
+    recording.begin(settings.out, settings.lasting())
     missing = [n for n in range(settings.episodes) if not recording.path_of(settings.out, n).exists()]
     together = _TOGETHER if settings.game == "table" else 1
     parts = [missing[first : first + together] for first in range(0, len(missing), together)]
@@ -90,28 +88,7 @@ def record(settings: RecordSettings) -> str:
         with multiprocessing.get_context("spawn").Pool(min(settings.processes, len(parts))) as pool:
             for _ in progress.bar(pool.imap(work, parts), "recording", len(parts)):
                 pass
-    return recording.write_manifest(settings.out, settings.episodes, settings.layout())
-
-
-def _begin(settings: RecordSettings) -> None:
-    """Make the folder, or see that it holds this recording's beginning."""
-    path = settings.out / recording.CONFIG
-    if path.exists():
-        if files.read_json(path) != settings.lasting():
-            raise BadInput(
-                f"{settings.out} holds another recording: use its options to go on, or choose another --out."
-            )
-        durable.delete_leftovers(settings.out, "episode-*.safetensors")
-        return
-    if settings.out.exists() and any(settings.out.iterdir() if settings.out.is_dir() else [settings.out]):
-        raise BadInput(f"{settings.out} is there and holds no recording: choose another --out.")
-    try:
-        durable.make_folder(settings.out)
-    except OSError as error:
-        raise BadInput(f"{settings.out} cannot be made ({error.strerror}): choose another --out.") from None
-    if not os.access(settings.out, os.W_OK):
-        raise BadInput(f"{settings.out} cannot be written: choose another --out.")
-    files.write_json(path, settings.lasting())
+    return recording.write_manifest(settings.out, range(settings.episodes), settings.layout())
 
 
 def _record_part(settings: RecordSettings, numbers: list[int]) -> None:

@@ -9,6 +9,8 @@ and a recording that was interrupted goes on with the episodes that are missing.
 """
 
 import dataclasses
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import numpy as np
 
 from bitexact.cli.exits import BadInput
 from bitexact.determinism.digests import digest
+from bitexact.storage import durable
 from world_model import files
 from world_model.states import EVENTS, LEFT_SCORE, RIGHT_SCORE, SERVE, Layout
 
@@ -56,6 +59,34 @@ class Recording:
     seed: int | None = None  # of its games; unknown where the recording's config is gone
 
 
+def begin(folder: Path, lasting: dict[str, Any]) -> None:
+    """Make the folder, or see that it holds the beginning of this recording: `lasting` is what decides its bytes.
+
+    Raises BadInput, DiskRefused.
+    """
+    path = folder / CONFIG
+    if path.exists():
+        if files.read_json(path) != lasting:
+            raise BadInput(f"{folder} holds another recording: use its options to go on, or choose another folder.")
+        durable.delete_leftovers(folder, "episode-*.safetensors")
+        return
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        raise BadInput(f"{folder} is there and holds no recording: choose another folder.")
+    try:
+        durable.make_folder(folder)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be made ({error.strerror}): choose another folder.") from None
+    if not os.access(folder, os.W_OK):
+        raise BadInput(f"{folder} cannot be written: choose another folder.")
+    files.write_json(path, lasting)
+
+
+def numbers_in(folder: Path) -> list[int]:
+    """Of the episodes whose files are there, ascending."""
+    names = (path.stem.removeprefix("episode-") for path in folder.glob("episode-*.safetensors"))
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
 def split_of(number: int) -> str:
     """Training, validation or held out: of every ten episodes seven, one and two."""
     return _TENTHS.get(number % 10, "training")
@@ -85,10 +116,10 @@ def read_episode(folder: Path, number: int, columns: int) -> tuple[Episode, str]
     return episode, about["digest"]
 
 
-def write_manifest(folder: Path, episodes: int, layout: Layout) -> str:
-    """Read all episodes back and say what is there: the recording's digest. Raises BadInput, DiskRefused."""
+def write_manifest(folder: Path, numbers: Iterable[int], layout: Layout) -> str:
+    """Read the episodes back and say what is there: the recording's digest. Raises BadInput, DiskRefused."""
     entries = []
-    for number in range(episodes):
+    for number in numbers:
         episode, found = read_episode(folder, number, len(layout.columns))
         last = episode.states[-1]
         entries.append(

@@ -17,7 +17,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from bitexact.cli.exits import BadInput
+from bitexact.cli.exits import BadInput, Ended
 from world_model.session import Session
 
 HOST = "127.0.0.1"
@@ -28,13 +28,13 @@ _MOST_LATE_S = 0.25  # a machine that was asleep does not catch up
 
 
 class Server:
-    """Serves pages until it is cancelled. `new_session` makes the games of a page."""
+    """Serves pages until it is cancelled, or a game ends the program. `new_session` makes the games of a page."""
 
     def __init__(self, new_session: Callable[[], Session], players: tuple[str, ...], shows: tuple[str, ...]) -> None:
         self._new_session, self._players, self._shows = new_session, players, shows
 
     async def run(self, port: int, ready: Callable[[int], None]) -> None:
-        """Listen on a port, or on a free one where it is 0; `ready` is told which. Raises BadInput."""
+        """Listen on a port, or on a free one where it is 0; `ready` is told which. Raises Ended."""
         try:
             server = await serve(
                 self._play, HOST, port, process_request=self._page, max_size=_LARGEST_MESSAGE, close_timeout=1
@@ -43,7 +43,8 @@ class Server:
             raise BadInput(f"port {port} cannot be used ({error.strerror}): choose another --port.") from None
         async with server:
             ready(next(iter(server.sockets)).getsockname()[1])
-            await server.serve_forever()
+            self._ended = asyncio.get_running_loop().create_future()
+            await self._ended
 
     def _page(self, connection: ServerConnection, request: Request) -> Response | None:
         """The page itself, over plain HTTP; a websocket goes on to `_play`."""
@@ -63,6 +64,9 @@ class Server:
             await _steps(connection, session, heard)
         except ConnectionClosed:
             pass
+        except Ended as error:  # a disk that refuses a game that is to be kept
+            if not self._ended.done():
+                self._ended.set_exception(error)
         finally:
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from world_model.dream import Dream
-from world_model.exact import exact_game
+from world_model.exact import begun
+from world_model.kept import Kept, Track
 from world_model.measure import ball_error
 from world_model.model import Model
 from world_model.players import TRACKER, Players
@@ -32,39 +33,56 @@ def players_of(layout: Layout) -> tuple[PlayerName, ...]:
 class _Side:
     """One of both games with its players."""
 
-    def __init__(self, game: Game, seed: int) -> None:
-        self.game = game
-        self.states = game.reset(seed)
-        height, indices = game.layout.paddle_height, np.zeros(1, np.int64)
+    def __init__(self, game: Game, states: np.ndarray, seed: int, number: int) -> None:
+        self.game, self.states = game, states
+        self.track: Track | None = None
+        height, indices = game.layout.paddle_height, np.array([number])
         self._trackers = {side: Players(side, height, seed, indices, kind=TRACKER) for side in (LEFT, RIGHT)}
         self._policy = PolicyPlayer() if game.layout.game == "atari" else None
         self.events = np.zeros((1, len(EVENTS)), np.bool_)
 
     def step(self, player: PlayerName, key: int) -> None:
-        """One step; the left side is the tracker's or, in `atari`, the game's own."""
+        """One step; the left side is the tracker's or, in `atari`, the game's own, whose model knows no left action."""
         left, right = (self._trackers[side].act(self.states) for side in (LEFT, RIGHT))
+        if self._policy:
+            left = np.zeros(1, np.int8)
         if player == "you":
             right = np.array([key], np.int8)
         elif player == "policy" and self._policy:
             right = np.array([self._policy.act(self.states[0])], np.int8)
+        ended = self.is_over()
         self.states, self.events = self.game.step(left, right)
+        if self.track and not ended:
+            self.track.note(np.stack([left, right], axis=1), self.states, self.events)
+
+    def is_over(self) -> bool:
+        """Whether a side has all its points."""
+        return bool(is_over(self.states, self.game.layout)[0])
 
 
 class Session:
-    """Both games, and what they are played with."""
+    """Both games, and what they are played with; with `kept`, exact games that come to their end are kept there."""
 
-    def __init__(self, model: Model, seed: int = 0, player: PlayerName = "tracker", temperature: float = 0.0) -> None:
-        self._model, self._seed, self.player = model, seed, player
-        self.temperature, self._left = temperature, 0
+    def __init__(
+        self,
+        model: Model,
+        seed: int = 0,
+        player: PlayerName = "tracker",
+        temperature: float = 0.0,
+        kept: Kept | None = None,
+    ) -> None:
+        self._model, self._seed, self.player, self._kept = model, seed, player, kept
+        self.temperature, self._number, self._left = temperature, -1, 0
         self.restart()
 
     def restart(self) -> None:
         """The next game, in both."""
-        self._exact = _Side(exact_game(self._model.layout), self._seed)
+        self._number = self._kept.take_number() if self._kept else self._number + 1
+        self._exact = _Side(*begun(self._model.layout, self._seed, self._number), self._seed, self._number)
+        self._exact.track = Track(self._exact.states) if self._kept else None
         self._dream = Dream(self._model, 1, self.temperature)
-        self._dreamt = _Side(self._dream, self._seed)
+        self._dreamt = _Side(self._dream, self._dream.reset(self._seed, self._number), self._seed, self._number)
         self.sync()
-        self._seed += 1
         self._left = _PAUSE
 
     def sync(self) -> None:
@@ -76,9 +94,12 @@ class Session:
         """A step of both games with a key of -1, 0 or 1: what there is to be drawn."""
         layout = self._model.layout
         self._dream.temperature = self.temperature
+        ended = self._exact.is_over()
         self._exact.step(self.player, key)
         self._dreamt.step(self.player, key)
-        if is_over(self._exact.states, layout)[0] or is_over(self._dreamt.states, layout)[0]:
+        if self._kept and self._exact.track and self._exact.is_over() and not ended:
+            self._kept.add(self._number, self._exact.track.episode())
+        if self._exact.is_over() or (self._dreamt.is_over() and not self._kept):  # a game to be kept is played out
             self._left -= 1
         if self._left == 0:
             self.restart()

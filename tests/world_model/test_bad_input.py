@@ -83,6 +83,7 @@ BAD_VALUES: dict[str, dict[str, tuple[str, ...]]] = {
         "--player": ("nobody", "trained"),
         "--generator-type": ("real", "both of them"),
         "--model-type": ("transformer", "TransformerModel", "lstm"),
+        "--keep": ("{dir}/file", "{dir}/file/below", "{dir}/model", "{dir}/recording", "/proc/none"),
     },
     "film": {
         "--model-path": ("{dir}/none",),

@@ -63,7 +63,7 @@ def test_a_game_that_breaks_the_rules_is_not_trained_on_and_the_report_says_how_
         if number == 3:
             episode.states[np.flatnonzero(episode.events[:, 3])[-1] + 1 :, -2] -= 1
         recording.write_episode(bad, number, episode)
-    recording.write_manifest(bad, 10, layout)
+    recording.write_manifest(bad, range(10), layout)
     settings = small_training(recording=bad, out=tmp_path / "run")
     done = train(settings)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
