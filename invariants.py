@@ -23,6 +23,7 @@ from bitexact.cli import process_environment
 process_environment.direct_properties()  # before the SDK is imported: it chooses its output then
 
 from antithesis.assertions import always, always_less_than_or_equal_to, reachable, sometimes, unreachable
+from antithesis.lifecycle import send_event
 
 from bitexact.reporting.guards import Where, guard, reached_by
 
@@ -368,6 +369,14 @@ def training_advances(advanced: bool, where: Where) -> bool:
     """Once nothing fails any more, updates are committed again: no fault leaves the cluster stuck."""
     always(advanced, "Once faults stop, training advances", where)
     return advanced
+
+
+# ---- what happens, without a claim --------------------------------------------------------------------------------
+
+
+def it_happens(event: str, details: Where) -> None:
+    """Tell the platform, whose log can be searched for the event's name. Here the ledger and events.jsonl say it."""
+    send_event(event, details)
 
 
 def _kinds(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -75,7 +75,7 @@ class WatchedCluster(RayCluster):
 class Listener:
     """Takes what the pool says; nothing is expected to go wrong here."""
 
-    def event(self, text: str) -> None:
+    def event(self, text: str, kind: str = "mended", **details: Any) -> None:
         """Shown."""
         print(text)
 

@@ -184,4 +184,8 @@ class Listener:
     """What the pool tells, and asks."""
 
     def __init__(self, interrupts: Interrupts) -> None:
-        self.event, self.check_interrupt = print, interrupts.check
+        self.check_interrupt = interrupts.check
+
+    def event(self, text: str, kind: str = "mended", **details: Any) -> None:
+        """Shown."""
+        print(text)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import invariants
 from bitexact.cli.interrupts import Interrupts
@@ -63,6 +64,6 @@ class _Listener:
     def __init__(self, interrupts: Interrupts) -> None:
         self.check_interrupt = interrupts.check
 
-    def event(self, text: str) -> None:
+    def event(self, text: str, kind: str = "mended", **details: Any) -> None:
         """Beside the result, which goes to standard output."""
         print(text, file=sys.stderr)

@@ -118,11 +118,13 @@ class Listener:
 
     cluster: "SimulatedCluster"
     events: list[str] = field(default_factory=list)
+    kinds: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     stop_at: float = math.inf
     asked_at: float = 0.0
 
-    def event(self, text: str) -> None:
+    def event(self, text: str, kind: str = "mended", **details: Any) -> None:
         self.events.append(text)
+        self.kinds.append((kind, details))
 
     def check_interrupt(self) -> None:
         self.asked_at = self.cluster.pool_time

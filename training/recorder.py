@@ -41,7 +41,8 @@ class Recorder:
         if self._settings.resume:
             for note in filter(None, self._run.notes):
                 self.event(note)
-            self.event(f"resumed after update {state.update}; the ledger ends at update {ledger.last_update}")
+            last = ledger.last_update
+            self.event(f"resumed after update {state.update}; the ledger ends at update {last}", "resumed", ledger=last)
             invariants.a_run_resumes_after_update_0(state.update, {"update": state.update})
         return state
 
@@ -55,9 +56,10 @@ class Recorder:
         """The time until the first commit counts from here."""
         self._lap_began = time.monotonic()
 
-    def event(self, text: str) -> None:
-        """Something went wrong, or was mended: say it and keep it. Raises DiskRefused."""
+    def event(self, text: str, kind: str = "mended", **details: Any) -> None:
+        """Something went wrong, or was mended: say it, tell it, keep it. Raises DiskRefused."""
         self._progress.note(text)
+        invariants.it_happens(kind, {"update": self._committed.update, "text": text, **details})
         wall_time_s = self._wall_time_s + time.monotonic() - self._lap_began
         self._run.ledger.add_event({"wall_time_s": wall_time_s, "update": self._committed.update, "event": text})
 
@@ -81,6 +83,7 @@ class Recorder:
         self._rewards = (self._rewards + [record.reward for record in batch.records])[-100:]
         self._progress.update(metrics)
         where = {"update": state.update}
+        invariants.it_happens("update_committed", {**where, "weights_digest": metrics["weights_digest"], **counts})
         invariants.a_batch_completes_although_an_actor_died(counts["actors_lost"] + counts["actors_killed"], where)
         invariants.a_rollout_moves_to_another_node(counts["moved"], where)
         if state.update % self._settings.checkpoint_every == 0 or state.update % ALWAYS_KEPT_EVERY == 0:

@@ -93,6 +93,7 @@ def replay_update(run: Path) -> str:
         print(Replayer(run, print).update(update))
     except Differs as found:
         difference = str(found)
+    invariants.it_happens("update_replayed", {"update": update, "difference": difference})
     invariants.a_recorded_update_can_be_replayed(difference, {"update": update})
     return f"update {update} was replayed"
 

@@ -23,7 +23,7 @@ itself depends on its exit code (exits.py):
 Exit code 1 without a sentence is Ray's: it ends the driver's process so when the head is lost.
 
 The trainer tells the platform that setup is complete once this node has joined the cluster and the driver has committed
-an update.
+an update; once for all, as a file beside the run directory remembers it.
 """
 
 import argparse
@@ -46,6 +46,7 @@ LOOK_EVERY_S = 1.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 15.0
 STEADY_S = 30.0  # a node that stood for so long starts again after the first delay
 BAD_INPUT_DELAY_S, DISK_DELAY_S = 60.0, 30.0
+SET_UP = "setup-complete"  # beside the run directory, so on its volume
 DRIVER_STOP_S = 4.0  # with Ray's three, within the ten seconds that Docker grants
 # What Ray writes when it ends a process, beside one line that says why: addresses of machine code, by the dozen.
 _STACK_OF_RAY = re.compile(r"\s*($|/|\*\*\* |PC: @|@ |\[[^]]*\] logging\.cc)")
@@ -223,7 +224,10 @@ class Supervisor:
     def _report_setup(self, driver: Driver) -> None:
         if self._setup_complete or not (self._node.joined and driver.has_committed()):
             return
+        first = _for_the_first_time(driver.run.parent / SET_UP)
         self._setup_complete = True
+        if not first:
+            return
         say("setup complete: the cluster stands, and an update is committed")
         with contextlib.redirect_stdout(None):  # the SDK announces its file on standard output
             from antithesis.lifecycle import setup_complete
@@ -242,6 +246,15 @@ class Supervisor:
         if self._driver:
             self._driver.stop()
         self._node.stop()
+
+
+def _for_the_first_time(marker: Path) -> bool:
+    """Whether a marker was not there. It is before what it marks is done: no fault comes before setup is complete."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def say(text: str) -> None:

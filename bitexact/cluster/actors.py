@@ -128,7 +128,9 @@ class Actors:
             self._delay_next_start(actor.node.id)
         again = self.forget(actor, reason)
         did = "is killed" if kill else "is lost"
-        self._listener.event(f"{actor} {did}: {reason}; {again}it is replaced while there is room")
+        text = f"{actor} {did}: {reason}; {again}it is replaced while there is room"
+        kind = "actor_killed" if kill else "actor_lost"
+        self._listener.event(text, kind, actor=actor.number, node=actor.node.name)
 
     def kill_late_starters(self, now: float) -> None:
         """An actor has a minute to get ready."""
@@ -170,10 +172,12 @@ class Actors:
         for node_id in nodes.keys() - self.nodes.keys():
             if self.started:  # else it was there before the pool
                 self._counts["nodes_joined"] += 1
-                self._listener.event(f"node {nodes[node_id].name} joined with {nodes[node_id].cpus} CPUs")
+                node = nodes[node_id]
+                self._listener.event(f"node {node.name} joined with {node.cpus} CPUs", "node_joined", node=node.name)
         for node_id in self.nodes.keys() - nodes.keys():
             self._counts["nodes_lost"] += 1
-            self._listener.event(f"node {self.nodes[node_id].name} is gone")
+            name = self.nodes[node_id].name
+            self._listener.event(f"node {name} is gone", "node_lost", node=name)
             for actor in [actor for actor in self.all if actor.node.id == node_id]:
                 self.give_up(actor, "its node is gone")
         self.nodes = nodes

@@ -112,8 +112,8 @@ class Cluster(Protocol):
 class Listener(Protocol):
     """What the pool tells while it works, and asks."""
 
-    def event(self, text: str) -> None:
-        """One line about something that went wrong, and what is done about it."""
+    def event(self, text: str, kind: str = "mended", **details: Any) -> None:
+        """One line about something that went wrong, and what is done about it, and what to search it by."""
 
     def check_interrupt(self) -> None:
         """Called at least every second: raises to stop."""

@@ -222,7 +222,8 @@ class Pool:
             return [(item.key, value)]
         if item in self._digests:
             self._counts["late_duplicates"] += 1
-            self._listener.event(f"rollout {item} came a second time from {execution.actor}: compared and dropped")
+            text = f"rollout {item} came a second time from {execution.actor}: compared and dropped"
+            self._listener.event(text, "late_duplicate", actor=execution.actor.number)
             self._duplicates.append(Duplicate(item.key, self._digests[item], digest))
             if not raced:
                 del self._digests[item]
@@ -294,4 +295,5 @@ class Pool:
         self._lost_on[item] = execution.actor.node.id
         self._waiting.appendleft(item)
         where = f"{item} has taken {age_s:.0f} s on {execution.actor}"
-        self._listener.event(f"rollout {where}: it is started a second time elsewhere")
+        text = f"rollout {where}: it is started a second time elsewhere"
+        self._listener.event(text, "rollout_raced", actor=execution.actor.number)

@@ -75,16 +75,24 @@ def test_an_exception_of_our_own_is_6_with_its_traceback_in_a_file(tmp_path):
 
 def test_a_line_that_a_full_disk_refuses_is_left_out_and_the_files_name_says_so(tmp_path, monkeypatch):
     file = PropertiesFile(tmp_path / "host-1.jsonl")
-    file.write(b"first\n")
+    file.write(b'{"antithesis_assert": 1}\n')
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
-    assert file.write(b"second\n") == len(b"second\n")
+    assert file.write(b'{"antithesis_assert": 2}\n') == 25
     monkeypatch.setattr(os, "write", refuse)
-    file.write(b"third\n")
+    file.write(b'{"antithesis_assert": 3}\n')
     monkeypatch.setattr(os, "write", write)
-    file.write(b"fourth\n")
+    file.write(b'{"antithesis_assert": 4}\n')
     assert [path.name for path in tmp_path.iterdir()] == ["host-1.incomplete.jsonl"]
-    assert (tmp_path / "host-1.incomplete.jsonl").read_bytes() == b"first\nfourth\n"
+    assert (tmp_path / "host-1.incomplete.jsonl").read_bytes() == (
+        b'{"antithesis_assert": 1}\n{"antithesis_assert": 4}\n'
+    )
+
+
+def test_what_happens_in_each_update_does_not_make_the_file_grow(tmp_path):
+    file = PropertiesFile(tmp_path / "host-1.jsonl")
+    assert file.write(b'{"update_committed": {"update": 1}}\n') == 36
+    assert (tmp_path / "host-1.jsonl").read_bytes() == b""
 
 
 def refuse(*_: object) -> int:

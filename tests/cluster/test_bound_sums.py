@@ -30,7 +30,7 @@ class Told:
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    def event(self, text: str) -> None:
+    def event(self, text: str, kind: str = "mended", **details: Any) -> None:
         self.events.append(text)
 
     def check_interrupt(self) -> None:

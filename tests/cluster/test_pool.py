@@ -514,6 +514,7 @@ def test_what_a_dead_actor_was_doing_runs_again_and_one_line_says_so():
     assert cluster.listener.events == [
         "actor 0 on n1 is lost: it died; rollout 0.0 runs again, and it is replaced while there is room"
     ]
+    assert cluster.listener.kinds == [("actor_lost", {"actor": 0, "node": "n1"})]
     assert pool.take_counts() == Counter(actors_lost=1, redispatched=1)
     assert [ticket.actor.number for ticket in executions_of(cluster, (0, 0))] == [0, 2]
     assert cluster.actors[2].node.name == "n1"
@@ -619,6 +620,7 @@ def test_what_a_frozen_actor_was_doing_is_raced_after_its_deadline():
     assert cluster.listener.events == [
         "rollout 0.0 has taken 10 s on actor 0 on n0: it is started a second time elsewhere"
     ]
+    assert cluster.listener.kinds == [("rollout_raced", {"actor": 0})]
     assert pool.take_counts() == Counter(raced=1, redispatched=1)
 
 

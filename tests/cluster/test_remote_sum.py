@@ -200,7 +200,7 @@ class Told:
         self.events: list[str] = []
         self.interrupts_left: int | None = None
 
-    def event(self, text: str) -> None:
+    def event(self, text: str, kind: str = "mended", **details: Any) -> None:
         self.events.append(text)
 
     def check_interrupt(self) -> None:

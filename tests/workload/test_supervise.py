@@ -111,6 +111,32 @@ def test_an_update_counts_once_the_ledger_grows(tmp_path: Path) -> None:
     assert driver.has_committed()
 
 
+def test_setup_is_complete_once_whatever_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each supervisor is another start of the container, with the same volume."""
+    told: list[object] = []
+    monkeypatch.setattr("antithesis.lifecycle.setup_complete", told.append)
+    run = tmp_path / "run"
+    run.mkdir()
+
+    class Node:
+        running = joined = False
+        standing, address = ray_node.Standing.ALIVE, "192.0.2.1"
+
+    for expected in (1, 1):
+        driver = driver_that("", run)
+        node = Node()
+        supervisor = supervise.Supervisor(node, driver)  # type: ignore[arg-type]
+        supervisor._report_setup(driver)
+        node.running = node.joined = True
+        supervisor._report_setup(driver)  # no update is committed yet
+        assert len(told) == expected - (not (tmp_path / supervise.SET_UP).exists())
+        driver.complete = True
+        supervisor._report_setup(driver)
+        supervisor._report_setup(driver)
+        assert told == [{"run_directory": str(run)}] * expected
+        assert supervisor._health() == (True, "Ray is up at 192.0.2.1")
+
+
 def test_a_driver_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervise, "DRIVER_STOP_S", 0.5)
     driver = driver_that(
