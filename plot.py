@@ -16,8 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Annotated, Any
+from typing import Annotated
 
 import matplotlib as mpl
 import numpy as np
@@ -27,17 +26,15 @@ from matplotlib.figure import Figure
 
 from bitexact.cli import command_line, exits
 from bitexact.cli.exits import BadInput
-from bitexact.storage import durable
+from bitexact.reporting import bands
+from bitexact.reporting.bands import Points
 from training import learning_curve
 from training.learning_curve import Curve
 from training.settings import read_settings
 
-_KINDS = (".png", ".svg", ".pdf")
 GOALS = (0, 10, 18)
 MINUTES = (10, 20, 30)
 _ROLLOUTS = 100  # that the mean is of
-_POINTS = 400
-_SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,7 @@ class Arguments:
         """Raise BadInput for arguments that cannot be used."""
         if not self.runs:
             raise BadInput("name at least one run directory.")
-        if self.out.suffix not in _KINDS:
-            raise BadInput(f"--out writes {', '.join(_KINDS)}, not {self.out.name}.")
+        bands.expect_a_picture(self.out)
 
 
 _AXES = {"minutes": "minutes", "games": "games", "steps": "thousand steps"}
@@ -65,24 +61,10 @@ def main(arguments: Sequence[str]) -> None:
     """Read the runs and draw them. Raises BadInput, DiskRefused."""
     chosen = command_line.parse(Arguments, arguments, "python plot.py")
     chosen.check()
-    groups: dict[str, list[Curve]] = {}
-    for run, label in zip(chosen.runs, _labels(chosen.runs), strict=True):
-        groups.setdefault(label, []).append(learning_curve.read(run))
-    figure = draw(groups)
-    try:
-        figure.savefig(chosen.out, metadata={"Date": None} if chosen.out.suffix == ".svg" else None, dpi=150)
-    except OSError as error:
-        raise durable.unwritable(chosen.out, error) from None
+    labels = bands.labels([read_settings(run).deciding() for run in chosen.runs], "preset")
+    groups = bands.grouped(labels, [learning_curve.read(run) for run in chosen.runs])
+    bands.save(draw(groups), chosen.out)
     print(table(groups))
-
-
-def band(curves: Sequence[Curve], over: str, of: str = "reward") -> tuple[np.ndarray, np.ndarray]:
-    """Where all curves have values: the places [P], and the lowest, median and highest value there [3, P]."""
-    along = [getattr(curve, over) for curve in curves]
-    first, last = max(values[0] for values in along), min(values[-1] for values in along)
-    places = np.linspace(first, max(first, last), _POINTS)
-    heights = [np.interp(places, values, getattr(curve, of)) for values, curve in zip(along, curves, strict=True)]
-    return places, np.quantile(heights, [0.0, 0.5, 1.0], axis=0)
 
 
 def table(groups: dict[str, list[Curve]]) -> str:
@@ -90,10 +72,10 @@ def table(groups: dict[str, list[Curve]]) -> str:
     headings = [f"reaches {goal}" for goal in GOALS] + [f"after {minutes} min" for minutes in MINUTES]
     lines = ["| | " + " | ".join([*headings, "ends at"]) + " |", "|---|" + "---|" * (len(headings) + 1)]
     for label, curves in groups.items():
-        cells = [_median([reached(curve, goal) for curve in curves], "{:.1f} min") for goal in GOALS]
-        cells += [_median([after(curve, minutes) for curve in curves], "{:+.1f}") for minutes in MINUTES]
-        cells.append(_median([float(curve.reward[-1]) for curve in curves], "{:+.1f}"))
-        cells[-1] += " after " + _median([float(curve.minutes[-1]) for curve in curves], "{:.0f} min")
+        cells = [bands.cell([reached(curve, goal) for curve in curves], "{:.1f} min") for goal in GOALS]
+        cells += [bands.cell([after(curve, minutes) for curve in curves], "{:+.1f}") for minutes in MINUTES]
+        cells.append(bands.cell([float(curve.reward[-1]) for curve in curves], "{:+.1f}"))
+        cells[-1] += " after " + bands.cell([float(curve.minutes[-1]) for curve in curves], "{:.0f} min")
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -108,16 +90,6 @@ def after(curve: Curve, minutes: float) -> float:
     """The reward of the last update within so many minutes; not a number if the run has none, or ended before."""
     within = curve.reward[curve.minutes <= minutes]
     return float(within[-1]) if len(within) and curve.minutes[-1] >= minutes else math.nan
-
-
-def _median(values: Sequence[float], form: str) -> str:
-    """A median, in brackets the lowest and the highest where they differ. What is infinite was not reached."""
-    if any(math.isnan(value) for value in values):
-        return "-"
-    low, middle, high = (
-        "not" if math.isinf(value) else form.format(value) for value in (min(values), median(values), max(values))
-    )
-    return f"{middle} ({low} to {high})" if low != high else middle
 
 
 def draw(groups: dict[str, list[Curve]]) -> Figure:
@@ -144,7 +116,7 @@ def _draw_times(axes: Axes, groups: dict[str, list[Curve]]) -> None:
     """Parts of an update's time, the medians of each group in its colour."""
     for number, curves in enumerate(groups.values()):
         for part, style in _PARTS.items():
-            places, (_, middle, _) = band(curves, "minutes", part)
+            places, (_, middle, _) = bands.band(_points(curves, "minutes", part))
             axes.plot(places, middle, style, color=f"C{number}", linewidth=1, label=part if number == 0 else None)
     axes.set(xlabel="minutes", ylabel="part of an update's time", ylim=(0.0, 1.0))
     axes.legend(frameon=False)
@@ -152,29 +124,13 @@ def _draw_times(axes: Axes, groups: dict[str, list[Curve]]) -> None:
 
 
 def _draw_panel(axes: Axes, groups: dict[str, list[Curve]], over: str) -> None:
-    for label, curves in groups.items():
-        places, (low, middle, high) = band(curves, over)
-        seeds = f" ({len(curves)} seeds: median, lowest to highest)" if len(curves) > 1 else ""
-        (line,) = axes.plot(places, middle, label=label + seeds)
-        if seeds:
-            axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    bands.draw(axes, {label: _points(curves, over) for label, curves in groups.items()})
     axes.axhline(0.0, color="#b9c4d0", linewidth=0.8, zorder=0)
     axes.set_ylim(-21.5, 21.5)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
-def _labels(runs: Sequence[Path]) -> list[str]:
-    """A name for each run: its preset, and what is not the same in all runs of it but the seed. Raises BadInput."""
-    settings = [read_settings(run).deciding() for run in runs]
-    of_presets: dict[str, list[dict[str, Any]]] = {}
-    for one in settings:
-        of_presets.setdefault(one["preset"], []).append(one)
-    labels = []
-    for one in settings:
-        alike = of_presets[one["preset"]]
-        names = [name for name in one if name != _SEED and len({another[name] for another in alike}) > 1]
-        labels.append(", ".join([one["preset"], *(f"{name.replace('_', ' ')} {one[name]}" for name in names)]))
-    return labels
+def _points(curves: Sequence[Curve], over: str, of: str = "reward") -> list[Points]:
+    return [(getattr(curve, over), getattr(curve, of)) for curve in curves]
 
 
 if __name__ == "__main__":

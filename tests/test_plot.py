@@ -75,16 +75,6 @@ def test_seeds_become_one_curve_and_other_settings_another(undisturbed, tmp_path
     assert (tmp_path / "curves.svg").stat().st_size > 10_000
 
 
-def test_a_band_is_median_and_range_where_all_have_values():
-    curves = [curve(0.0, 2.0, 4.0), curve(1.0, 1.0, 1.0, 9.0), curve(-3.0, -3.0, -3.0)]
-    places, (low, middle, high) = plot.band(curves, "minutes")
-    assert (places[0], places[-1]) == (1.0, 3.0)
-    assert (low[0], middle[0], high[0]) == (-3.0, 0.0, 1.0)
-    assert (low[-1], middle[-1], high[-1]) == (-3.0, 1.0, 4.0)
-    _, bands = plot.band(curves, "games")
-    np.testing.assert_allclose(bands[1], middle)
-
-
 def test_the_table_says_when_a_full_hundred_rollouts_were_at_a_goal():
     early = curve(*[5.0] * 9, 11.0, 9.0, 19.0)  # the goal of 0 is met at once, but a hundred games only at the tenth
     late = curve(*[-21.0] * 19, 1.0, minutes=2.0)
