@@ -5,6 +5,7 @@
     python -m rllib_worker evaluate RUN --opponent random --games 1000
     python -m rllib_worker cross-play RUN RUN@10 random
     python -m rllib_worker watch RUN [--png FILE]
+    python -m rllib_worker curves RUN... --out FILE
     python -m rllib_worker schema PPO          the JSON Schema of an algorithm's parameters; `schema run` of a config
     python -m rllib_worker environments        families, ids, apis, spaces, masks
 
@@ -79,6 +80,7 @@ def main(arguments: Sequence[str]) -> None:
         "evaluate": _evaluate,
         "cross-play": _cross_play,
         "watch": _watch,
+        "curves": _curves,
         "schema": _schema,
         "environments": _environments,
     }
@@ -136,6 +138,12 @@ def _watch(arguments: Sequence[str]) -> None:
     from rllib_worker import watch
 
     watch.watch(arguments)
+
+
+def _curves(arguments: Sequence[str]) -> None:
+    from rllib_worker import curves  # imports matplotlib
+
+    curves.curves(arguments)
 
 
 def _schema(arguments: Sequence[str]) -> None:

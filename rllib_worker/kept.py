@@ -12,13 +12,18 @@ WORKER, VERSIONS = "worker", "worker_versions"  # in config.json
 
 
 def config_of(run: Path) -> RayWorkerConfig:
-    """The config of a run that there is, at the place where it lies now. Raises BadInput."""
+    """The config of a run that there is, to be gone on with or played: versions must be the same. Raises BadInput."""
+    config = kept_config(run)
+    _expect_same_versions(run, run_config.read(run)[VERSIONS])
+    return config
+
+
+def kept_config(run: Path) -> RayWorkerConfig:
+    """The config of a run, of whatever versions, at the place where it lies now. Raises BadInput."""
     kept = run_config.read(run)
     if WORKER not in kept:
         raise BadInput(f"{run} holds a run of another system: it has no RLlib config.")
-    config = parse({**kept[WORKER], "output_dir": str(run.absolute().parent), "run_id": run.absolute().name}, str(run))
-    _expect_same_versions(run, kept[VERSIONS])
-    return config
+    return parse({**kept[WORKER], "output_dir": str(run.absolute().parent), "run_id": run.absolute().name}, str(run))
 
 
 def _expect_same_versions(run: Path, kept: dict[str, Any]) -> None:

@@ -131,6 +131,15 @@ def test_an_evaluation_is_the_same_in_any_number_of_processes_and_without_a_clus
     assert not ray.is_initialized()
 
 
+def test_the_curve_of_a_run_is_drawn(ppo: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "curve.svg"
+    code, out, err = finished("curves", str(ppo), "--out", str(picture))
+    assert code == 0, err
+    assert out.splitlines()[-1].startswith("| tictactoe_v3, self play, PPO | 1 | ")
+    assert f"{lines(ppo)[-1]['reward_mean_100']:.2f} | " in out
+    assert "mean return of the last 100 episodes" in picture.read_text()
+
+
 Whole = Callable[[str], Path]
 
 
