@@ -1,6 +1,6 @@
 # The image of all containers in docker-compose.yaml; a role (head, worker, trainer) is an argument of the entry point.
 #
-#     docker compose build                         both targets: `node`, and `trainer` with the Antithesis test template
+#     docker compose build                         all targets: `node`, `head`, `trainer`, each with its test commands
 #     docker run --rm ray-pong-trainer python compare.py --help      any entry point, as the run's user
 #
 # A glibc base: the wheels of Ray and the emulator, and the Antithesis library, ask for one. The requirements have a
@@ -34,9 +34,11 @@ ENV PYTHONPATH=/opt/antithesis/catalog/ray-pong \
 # the user `pong`, and becomes that user before it runs anything.
 ENTRYPOINT ["/opt/antithesis/catalog/ray-pong/workload/entrypoint.sh"]
 
-# Test commands work on the run directory: they are in the image of the container that has it, and in no other.
+# Test commands act on their own container: those on any node's processes, then the head's, and those that need the run.
+COPY --chmod=755 workload/template/node/ /opt/antithesis/test/v1/pong/
+
+FROM node AS head
+COPY --chmod=755 workload/template/head/ /opt/antithesis/test/v1/pong/
+
 FROM node AS trainer
-COPY workload/ /tmp/workload/
-RUN install --directory /opt/antithesis/test/v1/pong \
-    && find /tmp/workload/template -name '*.py' -exec install --mode=755 --target-directory=/opt/antithesis/test/v1/pong {} + \
-    && rm -r /tmp/workload
+COPY --chmod=755 workload/template/trainer/ /opt/antithesis/test/v1/pong/

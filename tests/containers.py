@@ -142,9 +142,9 @@ class Containers(ComposeCluster):
 
     # ---- test commands ----
 
-    def start_command(self, name: str) -> "subprocess.Popen[str]":
+    def start_command(self, name: str, service: str = "trainer") -> "subprocess.Popen[str]":
         """Begin to run a command of the test template where the platform runs it."""
-        command = ["docker", "exec", self.container("trainer"), f"{TEMPLATE}/{name}"]
+        command = ["docker", "exec", self.container(service), f"{TEMPLATE}/{name}"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     # ---- what came of it ----

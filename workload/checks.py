@@ -20,7 +20,6 @@ from pong.game import Pong
 from training import initial_state
 from training.replayer import Replayer
 from training.settings import read_settings
-from workload.disturbance import disturb_an_actor
 
 BEGIN_TIMEOUT_S = 300.0
 ADVANCE_TIMEOUT_S = 300.0  # the cluster may be down when faults stop: time to find together again, and for two updates
@@ -55,11 +54,6 @@ def recovers_in_quiet(run: Path) -> str:
     last = _wait_for_update(run, before + 1, QUIET_S)
     invariants.training_advances(last > before, {"update": last})
     return f"in a quiet period, training advanced from update {before} to {last}"
-
-
-def disturb_actor(run: Path) -> str:
-    """Kill or freeze an actor; a cluster that is down just now is no bug."""
-    return disturb_an_actor()
 
 
 def check_ledger(run: Path) -> str:

@@ -1,8 +1,8 @@
 """How a command of the test template runs: as the run's user, on the run's directory, and ending with an exit code.
 
-A test command is executed as the image's user, root. It becomes the user that the run directory belongs to, or it would
-leave files behind that the trainer can't write. Only then is what it does imported, because the SDK opens its output
-when it is first imported.
+A test command is executed as the image's user, root. It becomes the user that the run directory belongs to, or the
+nearest folder above that is there: else it would leave files behind that the trainer can't write. Only then is what it
+does imported, because the SDK opens its output when it is first imported.
 """
 
 import importlib
@@ -18,17 +18,30 @@ RUN_VARIABLE = "RAY_PONG_RUN"  # names the run directory
 
 def run_command(name: str) -> None:
     """Run a function of `checks.py`, and leave the process: 0, unless it found a real bug."""
-    run = Path(os.environ.get(RUN_VARIABLE, "/runs/pong"))
-    _become_owner(run)
-    process_environment.prepare_command(run / PROPERTIES)
+    run = _prepare()
     checks = importlib.import_module("workload.checks")
     exits.run(lambda _: print(getattr(checks, name)(run)))
 
 
-def _become_owner(run: Path) -> None:
-    if os.geteuid() != 0 or not run.exists() or run.stat().st_uid == 0:
+def disturb(how: str, what: str) -> None:
+    """Kill or freeze a process of this container, and leave this one: 0, whether there was one or not."""
+    _prepare()
+    disturbance = importlib.import_module("workload.disturbance")
+    exits.run(lambda _: print(disturbance.disturb(how, what)))
+
+
+def _prepare() -> Path:
+    run = Path(os.environ.get(RUN_VARIABLE, "/runs/pong"))
+    _become_owner(next(folder for folder in (run, *run.parents) if folder.exists()))
+    process_environment.prepare_command(run / PROPERTIES)
+    return run
+
+
+def _become_owner(folder: Path) -> None:
+    owner = folder.stat().st_uid
+    if os.geteuid() != 0 or owner == 0:
         return
-    user = pwd.getpwuid(run.stat().st_uid)
+    user = pwd.getpwuid(owner)
     os.initgroups(user.pw_name, user.pw_gid)
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)

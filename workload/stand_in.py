@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from workload import container_faults
 from workload.container_faults import ContainerFault
@@ -30,6 +31,16 @@ _NOT_ITS_FAULT = (125, 126, 137, 143)  # docker could not, or the container was 
 _SETTLED_S = 20.0  # a command that was at work within this time of a fault to its container was hit by it
 
 
+class Command(NamedTuple):
+    """A command of the test template, and the container in which it is."""
+
+    container: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.container}"
+
+
 class Platform:
     """Runs the test template's commands and injects faults."""
 
@@ -45,16 +56,18 @@ class Platform:
             str, tuple[float, ContainerFault, Callable[[], None]]
         ] = {}  # by container, while a fault lasts
         self._disturbed_at: dict[str, float] = {}
-        self._commands: dict[subprocess.Popen[str], tuple[str, float]] = {}
-        self._template = self._read_template()
+        self._commands: dict[subprocess.Popen[str], tuple[Command, float]] = {}
+        self._template = [
+            Command(name, word) for name in self._names for word in docker("exec", name, "ls", _TEMPLATE).split()
+        ]
         self.faults: Counter[str] = Counter()
         self.ended: Counter[tuple[str, int]] = Counter()
         self.failures: list[str] = []
 
     def play(self, duration_s: float) -> None:
         """All phases, in the platform's order."""
-        for name in self._of_kind("first_")[:1]:
-            self._run_to_end(name)
+        for command in self._of_kind("first_")[:1]:
+            self._run_to_end(command)
         try:
             self._disturb(duration_s)
         finally:
@@ -63,8 +76,8 @@ class Platform:
             return
         self._end_commands()
         for kind in ("eventually_", "finally_"):
-            for name in self._of_kind(kind):
-                self._run_to_end(name)
+            for command in self._of_kind(kind):
+                self._run_to_end(command)
         self._check_containers()
 
     def _disturb(self, duration_s: float) -> None:
@@ -77,7 +90,7 @@ class Platform:
             self._check_interrupt()
             self._settle(now)
             if now >= next_command and len(self._commands) < _COMMANDS_AT_ONCE:
-                self._start(self._dice.choice(self._of_kind("parallel_driver_", "anytime_")))
+                self._start(self._draw("parallel_driver_", "anytime_"))
                 next_command = now + self._dice.uniform(*_COMMAND_GAP_S)
             if self._is_quiet():
                 self._end_faults()
@@ -126,7 +139,7 @@ class Platform:
 
     def _is_quiet(self) -> bool:
         """Whether a command has asked for a period without faults, which lasts no longer than the command."""
-        if not any(_ASKS_FOR_QUIET in name for name, _ in self._commands.values()):
+        if not any(_ASKS_FOR_QUIET in command.name for command, _ in self._commands.values()):
             return False
         try:
             until = docker("exec", TRAINER, "sh", "-c", f"cat {_QUIET_REQUEST} 2>/dev/null || echo 0", timeout_s=5.0)
@@ -136,24 +149,27 @@ class Platform:
 
     # ---- commands ----
 
-    def _read_template(self) -> list[str]:
-        return sorted(docker("exec", TRAINER, "ls", _TEMPLATE).split())
+    def _of_kind(self, *prefixes: str) -> list[Command]:
+        return [command for command in self._template if command.name.startswith(prefixes)]
 
-    def _of_kind(self, *prefixes: str) -> list[str]:
-        return [name for name in self._template if name.startswith(prefixes)]
+    def _draw(self, *prefixes: str) -> Command:
+        """A command, then a container that has it: else those that are in all would leave no time for the others."""
+        found = self._of_kind(*prefixes)
+        name = self._dice.choice(sorted({command.name for command in found}))
+        return self._dice.choice([command for command in found if command.name == name])
 
-    def _start(self, name: str) -> subprocess.Popen[str]:
+    def _start(self, command: Command) -> subprocess.Popen[str]:
         request = f"{Path(__file__).parent.name}/request_quiet.sh"
         stop_faults = f"ANTITHESIS_STOP_FAULTS=/opt/antithesis/catalog/ray-pong/{request}"
-        command = ["docker", "exec", "--env", stop_faults, TRAINER, f"{_TEMPLATE}/{name}"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self._commands[process] = (name, time.monotonic())
-        say(f"command {name} starts")
+        line = ["docker", "exec", "--env", stop_faults, command.container, f"{_TEMPLATE}/{command.name}"]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._commands[process] = (command, time.monotonic())
+        say(f"command {command} starts")
         return process
 
-    def _run_to_end(self, name: str) -> None:
+    def _run_to_end(self, command: Command) -> None:
         """Run a command alone, without faults."""
-        process = self._start(name)
+        process = self._start(command)
         deadline = time.monotonic() + _COMMAND_TIMEOUT_S
         while process.poll() is None and time.monotonic() < deadline:
             self._check_interrupt()
@@ -161,21 +177,21 @@ class Platform:
                 process.wait(timeout=LOOK_EVERY_S)
         if process.poll() is None:
             process.kill()
-            self.failures.append(f"{name} did not end within {_COMMAND_TIMEOUT_S:g} s")
+            self.failures.append(f"{command} did not end within {_COMMAND_TIMEOUT_S:g} s")
         self._judge(process)
 
     def _judge(self, process: subprocess.Popen[str]) -> None:
         """Take note of how a command ended. What a fault did to it is not held against it."""
-        name, began = self._commands.pop(process)
+        command, began = self._commands.pop(process)
         output = process.communicate()[0].strip()
         last_line = output.splitlines()[-1] if output else ""
-        code = process.returncode
-        disturbed = self._disturbed_at.get(TRAINER, 0.0) + _SETTLED_S > began or TRAINER in self._ends
+        code, container = process.returncode, command.container
+        disturbed = self._disturbed_at.get(container, 0.0) + _SETTLED_S > began or container in self._ends
         excused = code in _NOT_ITS_FAULT or (disturbed and "Error response from daemon" in output)
-        self.ended[name, code] += 1
-        say(f"command {name} ended with {code} after {time.monotonic() - began:.0f} s: {last_line}")
+        self.ended[command.name, code] += 1
+        say(f"command {command} ended with {code} after {time.monotonic() - began:.0f} s: {last_line}")
         if code and not excused:
-            self.failures.append(f"{name} ended with {code}: {last_line}")
+            self.failures.append(f"{command} ended with {code}: {last_line}")
 
     def _end_commands(self) -> None:
         """The platform ends driver commands with the faults; here they may come to their own end."""
@@ -186,8 +202,8 @@ class Platform:
             time.sleep(LOOK_EVERY_S)
         for process in list(self._commands):
             process.kill()
-            name, _ = self._commands.pop(process)
-            self.failures.append(f"{name} did not end within {_COMMAND_TIMEOUT_S:g} s")
+            command, _ = self._commands.pop(process)
+            self.failures.append(f"{command} did not end within {_COMMAND_TIMEOUT_S:g} s")
 
     def _check_containers(self) -> None:
         """None may have ended by itself."""

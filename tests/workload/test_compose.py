@@ -40,6 +40,7 @@ COMMAND_TIMEOUT_S = 180.0
 UPDATES_AFTER_EACH = 2
 FOR_EVERY_CHANGE = {"kill", "disconnect"}  # each kind takes a minute
 TEMPLATE = COMPOSE_FILE.parent / "workload" / "template"
+CHECKS = ["anytime_check_ledger", "parallel_driver_evaluate", "parallel_driver_recover", "parallel_driver_replay"]
 SERVICES = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
 
 
@@ -100,8 +101,30 @@ def test_the_log_tells_what_happens_in_plain_lines(trained: Trained) -> None:
 
 
 def test_each_test_command_ends_well_on_a_healthy_cluster(trained: Trained) -> None:
-    ends_well(trained, [path.name for path in TEMPLATE.glob("*.py")])
+    names = [path.name for path in (TEMPLATE / "trainer").glob("*.py") if not is_disturbing(path.stem)]
+    ends_well(trained, names)
     trained.goes_on_after("test commands")
+
+
+@pytest.mark.parametrize(
+    ("service", "name"),
+    [
+        ("worker-1", "kill_actor"),
+        ("worker-2", "freeze_actor"),
+        ("worker-1", "kill_raylet"),
+        ("worker-2", "freeze_raylet"),
+        ("head", "kill_gcs"),
+        ("trainer", "kill_driver"),
+        ("trainer", "freeze_driver"),
+    ],
+)
+def test_a_command_disturbs_its_container_and_training_goes_on(trained: Trained, service: str, name: str) -> None:
+    def fault() -> None:
+        command = trained.cluster.start_command(f"parallel_driver_{name}.py", service)
+        said = command.communicate(timeout=COMMAND_TIMEOUT_S)[0]
+        assert (command.returncode, said.split()[0]) == (0, "killed" if "kill" in name else "froze"), said
+
+    trained.is_disturbed_by(name, fault)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +137,7 @@ def test_each_test_command_ends_well_on_a_healthy_cluster(trained: Trained) -> N
 def test_each_test_command_that_faults_may_meet_ends_well(trained: Trained, kind: str) -> None:
     if kind not in container_faults.kinds_here():
         pytest.skip(f"this machine cannot make the fault: {kind}")
-    names = [path.name for path in TEMPLATE.glob("*.py") if path.name.startswith(("parallel_driver_", "anytime_"))]
+    names = [f"{name}.py" for name in CHECKS]
 
     def fault() -> None:
         worker = trained.cluster.container("worker-1")
@@ -127,6 +150,10 @@ def test_each_test_command_that_faults_may_meet_ends_well(trained: Trained, kind
         ends_well(trained, names, meanwhile)
 
     trained.is_disturbed_by(f"{kind} under test commands", fault)
+
+
+def is_disturbing(name: str) -> bool:
+    return "_kill_" in name or "_freeze_" in name
 
 
 def ends_well(trained: Trained, names: list[str], meanwhile: Callable[[], None] = lambda: None) -> None:

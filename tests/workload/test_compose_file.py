@@ -206,7 +206,7 @@ def test_an_image_is_built_from_the_dockerfile(name: str) -> None:
 
 def test_the_base_image_is_glibcs_python() -> None:
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
-    assert bases == ["python:3.11-slim-bookworm", "node"]
+    assert bases == ["python:3.11-slim-bookworm", "node", "node"]
 
 
 def test_every_version_is_exact() -> None:
@@ -235,10 +235,13 @@ def test_the_code_lies_where_the_platform_looks_for_it() -> None:
     assert "RAY_PONG_CODE_ON_NODES=1" in DOCKERFILE
 
 
-def test_only_the_trainer_has_test_commands() -> None:
-    before, _, trainer = DOCKERFILE.partition("FROM node AS trainer")
-    assert TEMPLATE in trainer
-    assert TEMPLATE not in before
+def test_each_image_has_the_test_commands_of_its_part() -> None:
+    stages = re.split(r"^FROM \S+ AS (\w+)$", DOCKERFILE, flags=re.MULTILINE)[1:]
+    copied = {
+        name: re.findall(rf"^COPY --chmod=755 workload/template/(\w+)/ {TEMPLATE}/$", stage, re.MULTILINE)
+        for name, stage in zip(stages[::2], stages[1::2], strict=True)
+    }
+    assert copied == {part: [part] for part in ("node", "head", "trainer")}
 
 
 def test_containers_start_as_root_and_become_a_user() -> None:
