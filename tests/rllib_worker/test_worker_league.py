@@ -56,3 +56,25 @@ def test_a_snapshot_is_due_at_the_set_rate_in_enough_games_and_the_oldest_makes_
     league.add(9, "c")
     assert [(one.place, one.digest) for one in league.snapshots] == [(place(1), "b"), (place(0), "c")]
     assert League.parse(league.settings, league.dump()) == league
+
+
+def test_who_loses_by_the_others_move_is_told_at_its_own_last_move() -> None:
+    from ray.rllib.env.env_context import EnvContext
+    from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
+
+    from rllib_worker.adapter import CONFIG, FRAMES, GameEnv
+
+    env = GameEnv(EnvContext({CONFIG: config().dump(), FRAMES: ""}, worker_index=0))
+    episode = MultiAgentEpisode(observation_space=env.observation_spaces, action_space=env.action_spaces)
+    episode.add_env_reset(observations=env.reset()[0])
+    for number, cell in enumerate((0, 3, 1, 4, 2)):  # a line of 0, 1 and 2 for the first
+        moved = {AGENTS[number % 2]: cell}
+        seen, rewards, terminated, truncated, _ = env.step(moved)
+        episode.add_env_step(
+            observations=seen, actions=moved, rewards=rewards, terminateds=terminated, truncateds=truncated
+        )
+    first, second = (episode.agent_episodes[agent] for agent in AGENTS)
+    assert (list(first.actions), list(first.rewards)) == ([0, 1, 2], [0, 0, 1])
+    assert (list(second.actions), list(second.rewards)) == ([3, 4], [0, -1])
+    assert first.is_terminated
+    assert second.is_terminated
