@@ -364,7 +364,7 @@ def a_recorded_update_can_be_replayed(difference: str, where: Where) -> bool:
 
 
 @guard
-@reached_by("a test command: first_training_begins, parallel_driver_recover and eventually_training_advances")
+@reached_by("a test command: first_scenario_begins, parallel_driver_recover and eventually_training_advances")
 def training_advances(advanced: bool, where: Where) -> bool:
     """Once nothing fails any more, updates are committed again: no fault leaves the cluster stuck."""
     always(advanced, "Once faults stop, training advances", where)

@@ -165,10 +165,10 @@ class Containers(ComposeCluster):
         """With what a container that is not running ended."""
         return int(self._inspect(service, "{{.State.ExitCode}}"))
 
-    def digests(self) -> dict[int, str]:
-        """The run's ledger: each update's digest."""
+    def digests(self, run: str = RUN) -> dict[int, str]:
+        """A run's ledger: each update's digest."""
         try:
-            text = docker("exec", self.container("trainer"), "cat", f"{RUN}/metrics.jsonl")
+            text = docker("exec", self.container("trainer"), "cat", f"{run}/metrics.jsonl")
         except DockerFailed:
             text = ""  # the trainer is down, or the run has not begun
         lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]

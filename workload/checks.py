@@ -4,6 +4,7 @@ The files of the test template (workload/template) call these by name; the tests
 from the SDK's randomness at the moment it is needed, so that the platform can steer it.
 """
 
+import dataclasses
 import os
 import subprocess
 import time
@@ -20,6 +21,7 @@ from pong.game import Pong
 from training import initial_state
 from training.replayer import Replayer
 from training.settings import read_settings
+from workload import scenario
 
 BEGIN_TIMEOUT_S = 300.0
 ADVANCE_TIMEOUT_S = 300.0  # the cluster may be down when faults stop: time to find together again, and for two updates
@@ -29,11 +31,13 @@ QUIET_ONE_IN = 8
 _LOOK_EVERY_S = 1.0
 
 
-def training_begins(run: Path) -> str:
-    """Wait until the first update is committed: whatever the other commands look at is there then."""
-    last = _wait_for_update(run, 1, BEGIN_TIMEOUT_S)
+def scenario_begins(run: Path) -> str:
+    """Draw what this timeline is about, and wait for its first update: what other commands look at is there then."""
+    drawn = scenario.draw()
+    invariants.it_happens("scenario_drawn", dataclasses.asdict(drawn))
+    last = _wait_for_update(run.with_name(scenario.RUN), 1, BEGIN_TIMEOUT_S)
     invariants.training_advances(last >= 1, {"update": last})
-    return f"training has begun: update {last}"
+    return f"training has begun, {' '.join(drawn.flags())}: update {last}"
 
 
 def training_advances(run: Path) -> str:

@@ -12,29 +12,34 @@ from pathlib import Path
 
 from bitexact.cli import exits, process_environment
 from bitexact.storage.run import PROPERTIES
+from workload import scenario
 
-RUN_VARIABLE = "RAY_PONG_RUN"  # names the run directory
+RUN_VARIABLE = "RAY_PONG_RUN"  # names the run directory of before a scenario is drawn
+
+_LEFT_OUT = "left out this time, as the scenario's weights would have it"
 
 
 def run_command(name: str) -> None:
     """Run a function of `checks.py`, and leave the process: 0, unless it found a real bug."""
-    run = _prepare()
+    run, wanted = _prepare(name.partition("_")[0])
     checks = importlib.import_module("workload.checks")
-    exits.run(lambda _: print(getattr(checks, name)(run)))
+    exits.run(lambda _: print(getattr(checks, name)(run) if wanted else _LEFT_OUT))
 
 
 def disturb(how: str, what: str) -> None:
     """Kill or freeze a process of this container, and leave this one: 0, whether there was one or not."""
-    _prepare()
+    _, wanted = _prepare(f"{how}_{what}")
     disturbance = importlib.import_module("workload.disturbance")
-    exits.run(lambda _: print(disturbance.disturb(how, what)))
+    exits.run(lambda _: print(disturbance.disturb(how, what) if wanted else _LEFT_OUT))
 
 
-def _prepare() -> Path:
-    run = Path(os.environ.get(RUN_VARIABLE, "/runs/pong"))
+def _prepare(command: str) -> tuple[Path, bool]:
+    """The run that this timeline is about, and whether its scenario wants the command to act this time."""
+    run, drawn = Path(os.environ.get(RUN_VARIABLE, "/runs/pong")), scenario.read()
+    run = run.with_name(scenario.RUN) if drawn else run
     _become_owner(next(folder for folder in (run, *run.parents) if folder.exists()))
     process_environment.prepare_command(run / PROPERTIES)
-    return run
+    return run, drawn is None or drawn.wants(command)
 
 
 def _become_owner(folder: Path) -> None:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -21,10 +21,8 @@ from bitexact.cli.exits import BadInput
 from bitexact.storage import durable
 from pong.game import Pong
 from training import golden
-from training.settings import Preset, Settings, of_preset
-
-PRESETS: dict[Preset, dict[str, Any]] = {"ppo": {"hidden_units": 16, "epochs": 1}, "reinforce": {"hidden_units": 16}}
-SEEDS, BATCH_SIZES = (0, 1, 2), (2, 4)
+from training.settings import Settings, of_preset
+from workload.scenario import BATCH_SIZES, PRESETS, SEEDS
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     make chaos                                             ten minutes
     python -m workload.local_antithesis --seed 7 --minutes 3
-    python -m workload.local_antithesis --out /tmp/chaos   keep the run and the report's page there
+    python -m workload.local_antithesis --out /tmp/chaos   keep the runs and the report's page there
 
 It runs the very files that the platform would run. Once setup is complete, the `first_` command; then driver and
 `anytime_` commands in random, partly parallel order, while containers are killed, paused, throttled, cut off, and their
@@ -17,6 +17,7 @@ others as every command's (bitexact/cli/exits.py, and --help).
 """
 
 import contextlib
+import itertools
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,7 @@ from training.charts import CHARTS
 from workload.containers import ComposeCluster, DockerFailed, docker, expect_engine
 from workload.stand_in import LOOK_EVERY_S, SERVICE, TRAINER, Platform, say
 
-RUN = "/runs/pong"
+RUNS = "/runs"  # that of the setup, and the scenario's
 _SETUP_TIMEOUT_S = 180.0
 
 
@@ -49,7 +50,7 @@ class Arguments:
     minutes: Annotated[float, tyro.conf.arg(metavar="M")] = 10.0
     """How long faults are injected."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/chaos")
-    """Where the run directory and the report's page are brought."""
+    """Where the run directories and the report's page are brought."""
     override: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = ()
     """Compose files over the project's own."""
 
@@ -108,13 +109,14 @@ def _standing(cluster: ComposeCluster) -> Iterator[None]:
 
 
 def _bring_report(cluster: ComposeCluster, out: Path) -> verdicts.Report:
-    """Copy the run directory here, with the properties that all containers saw, and make its report."""
+    """Copy the run directories here, with the properties that all containers saw, and make their report."""
     out.mkdir(parents=True, exist_ok=True)
-    docker("cp", f"{TRAINER}:{RUN}/.", str(out), timeout_s=300.0)
-    for name in cluster.names():
+    docker("cp", f"{TRAINER}:{RUNS}/.", str(out), timeout_s=300.0)
+    runs = sorted(path.parent for path in out.glob("*/config.json"))
+    for name, run in itertools.product(cluster.names(), runs):
         with contextlib.suppress(DockerFailed):  # a container without actors has none
-            docker("cp", f"{name}:{RUN}/properties/.", str(out / "properties"))
-    made = verdicts.make([out])
+            docker("cp", f"{name}:{RUNS}/{run.name}/properties/.", str(run / "properties"))
+    made = verdicts.make(runs)
     page.write(made, out / "report.html", CHARTS.curve)
     return made
 

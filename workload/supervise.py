@@ -4,10 +4,10 @@
     python -m workload.supervise worker --head pong-head --num-cpus 1
     python -m workload.supervise trainer --head pong-head --num-cpus 0 --run-dir /runs/pong -- --batch-size=10
 
-What follows `--` goes to driver.py. Whatever fails is started anew inside the container, after a delay that doubles up
-to a limit; the container itself ends on SIGTERM only, with 0, within ten seconds. To follow it, read its log: one line
-on what it saw and what it did. Ray's own logs are in /tmp/ray/session_latest/logs, those from before the last restart
-in /tmp/ray-before.
+What follows `--` goes to driver.py, until a scenario is drawn (scenario.py): then its run is trained. Whatever fails is
+started anew inside the container, after a delay that doubles up to a limit; the container itself ends on SIGTERM only,
+with 0, within ten seconds. To follow it, read its log: one line on what it saw and what it did. Ray's own logs are in
+/tmp/ray/session_latest/logs, those from before the last restart in /tmp/ray-before.
 
 Ray is started anew when it ended, when this container's address is another one, and when the head does not know this
 node (any more). The driver goes with it, as its place in the cluster is lost. What happens when the driver ends by
@@ -28,138 +28,25 @@ an update; once for all, as a file beside the run directory remembers it.
 
 import argparse
 import contextlib
-import re
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from workload import health
-from workload.driver_command import DRIVER, is_begun, sentence, start_or_resume
+from workload.driver_command import DRIVER
 from workload.ray_node import HEAD_PORT, RayNode
+from workload.supervised_driver import Delay, Driver, say
 
 LOOK_EVERY_S = 1.0
-FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 15.0
 STEADY_S = 30.0  # a node that stood for so long starts again after the first delay
-BAD_INPUT_DELAY_S, DISK_DELAY_S = 60.0, 30.0
 SET_UP = "setup-complete"  # beside the run directory, so on its volume
-DRIVER_STOP_S = 4.0  # with Ray's three, within the ten seconds that Docker grants
-# What Ray writes when it ends a process, beside one line that says why: addresses of machine code, by the dozen.
-_STACK_OF_RAY = re.compile(r"\s*($|/|\*\*\* |PC: @|@ |\[[^]]*\] logging\.cc)")
 
 
 class Stop(BaseException):
     """SIGTERM or SIGINT came."""
-
-
-class Delay:
-    """How long to wait before the next try: doubles until it is forgiven."""
-
-    def __init__(self) -> None:
-        self._next_s, self._until = FIRST_DELAY_S, 0.0
-
-    def over(self) -> bool:
-        """Whether it is time."""
-        return time.monotonic() >= self._until
-
-    def begin(self, delay_s: float | None = None) -> float:
-        """Wait from now on, for this long or for twice as long as last time. Returns how long."""
-        if delay_s is None:
-            delay_s, self._next_s = self._next_s, min(2 * self._next_s, LONGEST_DELAY_S)
-        self._until = time.monotonic() + delay_s
-        return delay_s
-
-    def forgive(self) -> None:
-        """It works: the next delay is the first again."""
-        self._next_s = FIRST_DELAY_S
-
-
-class Driver:
-    """The training's driver process, and what is to become of it."""
-
-    def __init__(self, run: Path, command: Sequence[str]) -> None:
-        self.run, self._command = run, command
-        self._process: subprocess.Popen[str] | None = None
-        self._delay = Delay()
-        self._sentence = ""
-        self._ledger_at_first = self._ledger_size()
-        self.end: str | None = None  # why it is not started any more
-        self.complete = False
-
-    @property
-    def running(self) -> bool:
-        """Whether its process was started, and not seen to have ended."""
-        return self._process is not None
-
-    def has_committed(self) -> bool:
-        """Whether an update was committed since this container started, or none is left to be."""
-        return self.complete or self._ledger_size() > self._ledger_at_first
-
-    def keep(self, joined: bool) -> None:
-        """Start it where that is due; see to its end."""
-        if self._process is None:
-            if self.end is None and joined and self._delay.over():
-                self._start()
-            return
-        if self._ledger_size() > self._ledger_at_start:
-            self._delay.forgive()
-        code = self._process.poll()
-        if code is not None:
-            self._reader.join(1.0)  # for its last sentence
-            self._process = None
-            self._ended(code, joined)
-
-    def stop(self) -> None:
-        """Stop it: politely, so that it saves a checkpoint, for a few seconds."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(DRIVER_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-
-    def _start(self) -> None:
-        say(f"the driver {'resumes the run' if is_begun(self.run) else 'starts a run'} in {self.run}")
-        command = start_or_resume(self._command, self.run)
-        self._sentence, self._ledger_at_start = "", self._ledger_size()
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        self._reader = threading.Thread(target=self._pass_on, args=[self._process], daemon=True)
-        self._reader.start()
-
-    def _pass_on(self, process: "subprocess.Popen[str]") -> None:
-        """Pass standard error on; its sentence tells the driver's own exit codes from Ray's."""
-        assert process.stderr is not None
-        for line in process.stderr:
-            self._sentence = sentence(line) or self._sentence
-            if not _STACK_OF_RAY.match(line):
-                with contextlib.suppress(OSError):
-                    print(line, end="", file=sys.stderr, flush=True)
-
-    def _ended(self, code: int, joined: bool) -> None:
-        if code == 0:
-            self.complete, self.end = True, "the run is complete"
-        elif code == 6 or (code == 1 and self._sentence):
-            self.end = f"the driver stays stopped: {self._sentence or 'a bug in this program'}"
-        if self.end:
-            say(self.end)
-            return
-        delays_s = {2: BAD_INPUT_DELAY_S, 4: DISK_DELAY_S}
-        delay_s = self._delay.begin(delays_s.get(code) if joined else None)
-        how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-        say(f"the driver ended ({how}): it is started again in {delay_s:.0f} s")
-
-    def _ledger_size(self) -> int:
-        try:
-            return (self.run / "metrics.jsonl").stat().st_size
-        except OSError:
-            return 0
 
 
 class Supervisor:
@@ -257,12 +144,6 @@ def _for_the_first_time(marker: Path) -> bool:
     return True
 
 
-def say(text: str) -> None:
-    """One line in the container's log."""
-    with contextlib.suppress(OSError):
-        print(f"supervisor: {text}", flush=True)
-
-
 def assemble(arguments: Sequence[str]) -> tuple[RayNode, Driver | None]:
     """The node and the driver that a command line asks for."""
     own, for_driver = _split(list(arguments))
@@ -281,8 +162,8 @@ def assemble(arguments: Sequence[str]) -> tuple[RayNode, Driver | None]:
     node = RayNode(settings.head, is_head, settings.num_cpus, settings.object_store_mb)
     if settings.role != "trainer":
         return node, None
-    command = [*DRIVER, f"--address={settings.head}:{HEAD_PORT}", *for_driver]
-    return node, Driver(settings.run_dir, command)
+    command = [*DRIVER, f"--address={settings.head}:{HEAD_PORT}"]
+    return node, Driver(settings.run_dir, command, for_driver)
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:

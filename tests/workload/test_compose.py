@@ -7,6 +7,7 @@ all that was committed meanwhile is computed again on this machine alone, and co
 """
 
 import functools
+import json
 import multiprocessing
 import re
 import time
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from containers import Containers, why_not
+from containers import RUN, Containers, why_not
 
 from bitexact.storage.state import State
 from pong.game import Pong
@@ -26,9 +27,9 @@ from training.rollout_record import RolloutRecord
 from training.rollout_task import RolloutTask
 from training.settings import Settings
 from training.update import new_batch
-from workload import container_faults
+from workload import container_faults, scenario
 from workload.container_faults import ContainerFault
-from workload.containers import COMPOSE_FILE
+from workload.containers import COMPOSE_FILE, docker
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -101,7 +102,7 @@ def test_the_log_tells_what_happens_in_plain_lines(trained: Trained) -> None:
 
 
 def test_each_test_command_ends_well_on_a_healthy_cluster(trained: Trained) -> None:
-    names = [path.name for path in (TEMPLATE / "trainer").glob("*.py") if not is_disturbing(path.stem)]
+    names = [path.name for path in (TEMPLATE / "trainer").glob("*.py") if stays_with_the_run(path.stem)]
     ends_well(trained, names)
     trained.goes_on_after("test commands")
 
@@ -152,8 +153,8 @@ def test_each_test_command_that_faults_may_meet_ends_well(trained: Trained, kind
     trained.is_disturbed_by(f"{kind} under test commands", fault)
 
 
-def is_disturbing(name: str) -> bool:
-    return "_kill_" in name or "_freeze_" in name
+def stays_with_the_run(name: str) -> bool:
+    return not ("_kill_" in name or "_freeze_" in name or name.startswith("first_"))
 
 
 def ends_well(trained: Trained, names: list[str], meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -238,8 +239,22 @@ def test_all_digests_are_those_of_a_run_without_ray(trained: Trained) -> None:
     assert not wrong, f"update {wrong[0]} differs; what had been done to it by which update: {trained.until}"
 
 
+def test_a_scenario_that_is_drawn_is_begun_and_trains(trained: Trained) -> None:
+    trained.cluster.up()
+    trained.cluster.wait(lambda: trained.cluster.health("trainer") == "healthy", "health", RECOVERY_TIMEOUT_S)
+    ends_well(trained, ["first_scenario_begins.py"])
+    ends_well(trained, [f"{name}.py" for name in CHECKS])
+    drawn = scenario.Scenario(
+        **json.loads(docker("exec", trained.cluster.container("worker-1"), "cat", str(scenario.FILE)))
+    )
+    of_it = trained.cluster.digests(RUN.replace("pong", scenario.RUN))
+    assert 0 < len(of_it) < len(trained.ledger)
+    expected = digests_without_ray(settings.from_command_line(drawn.flags()), 3)
+    assert {update: of_it[update] for update in expected if update in of_it} == expected
+
+
 def test_down_with_volumes_forgets(trained: Trained) -> None:
-    assert trained.cluster.volumes() == ["raypongtest_runs"]
+    assert trained.cluster.volumes() == ["raypongtest_runs", "raypongtest_scenario"]
     trained.cluster.forget()
     assert trained.cluster.volumes() == []
 

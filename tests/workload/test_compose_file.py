@@ -13,7 +13,7 @@ import yaml
 from containers import why_not
 
 from training import settings
-from workload import supervise
+from workload import scenario, supervise
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "deploy" / "antithesis"
@@ -181,8 +181,24 @@ def test_nodes_find_the_head_by_its_name(name: str) -> None:
 
 def test_the_run_is_on_a_named_volume_of_the_trainer() -> None:
     mounts = {name: service["volumes"] for name, service in SERVICES.items() if "volumes" in service}
-    assert mounts == {"trainer": ["runs:/runs"]}
-    assert list(COMPOSE["volumes"]) == ["runs"]
+    assert [name for name in mounts if "runs:/runs" in mounts[name]] == ["trainer"]
+    assert list(COMPOSE["volumes"]) == ["runs", "scenario"]
+
+
+def test_the_scenario_is_drawn_in_the_trainer_and_seen_by_all() -> None:
+    expected = {name: "scenario:/scenario" if name == "trainer" else "scenario:/scenario:ro" for name in SERVICES}
+    assert {name: service["volumes"][-1] for name, service in SERVICES.items()} == expected
+    assert scenario.FILE.parent == Path("/scenario")
+
+
+@each_service
+def test_ray_knows_of_a_loss_within_seconds(name: str) -> None:
+    environment = SERVICES[name]["environment"]
+    period_ms, timeout_ms, failures = (
+        int(environment[f"RAY_health_check_{what}"]) for what in ("period_ms", "timeout_ms", "failure_threshold")
+    )
+    assert failures * (period_ms + timeout_ms) <= 20_000
+    assert int(environment["RAY_gcs_rpc_server_reconnect_timeout_s"]) <= 20
 
 
 def test_the_drivers_settings_are_accepted_and_bounded() -> None:

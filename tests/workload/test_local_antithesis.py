@@ -46,7 +46,10 @@ def test_a_planted_bug_fails_the_property_that_names_it(bug, tmp_path):
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
     finally:
         ComposeCluster().down()  # where it was killed for taking too long
-    seen = {verdict.declared.claim: verdict.status for verdict in verdicts.make([tmp_path]).verdicts}
+    seen = {
+        verdict.declared.claim: verdict.status
+        for verdict in verdicts.make(sorted(path.parent for path in tmp_path.glob("*/config.json"))).verdicts
+    }
     assert seen[FOUND_BY[bug]] == verdicts.FAILED, done.stdout[-3000:] + done.stderr[-1000:]
     assert done.returncode == 1
     assert f"FAILED: {FOUND_BY[bug]}\n" in done.stdout

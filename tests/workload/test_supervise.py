@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from workload import health, ray_node, supervise
-from workload.supervise import Delay, Driver
+from workload import health, ray_node, supervise, supervised_driver
+from workload.supervised_driver import Delay, Driver
 
 ROOT = Path(__file__).parents[2]
 SENTENCE = "print('driver.py: property failed: the weights are finite', file=sys.stderr)"
@@ -138,7 +138,7 @@ def test_setup_is_complete_once_whatever_restarts(tmp_path: Path, monkeypatch: p
 
 
 def test_a_driver_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervise, "DRIVER_STOP_S", 0.5)
+    monkeypatch.setattr(supervised_driver, "DRIVER_STOP_S", 0.5)
     driver = driver_that(
         "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(60)", tmp_path
     )

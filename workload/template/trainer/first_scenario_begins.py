@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Wait until the first update is committed: whatever the other commands look at is there then.
+"""Draw this timeline's scenario, have it begun, and wait until its first update is committed.
 
 Serves: Once faults stop, training advances.
 """
@@ -7,4 +7,4 @@ Serves: Once faults stop, training advances.
 from workload.commands import run_command
 
 if __name__ == "__main__":
-    run_command("training_begins")
+    run_command("scenario_begins")
