@@ -356,7 +356,32 @@ def a_ledger_holds_each_update_once(irregularities: Sequence[str], where: Where)
 
 
 @guard
-@reached_by("a test command: parallel_driver_replay and finally_replay_sample")
+@reached_by("a test command: anytime_check_ledger, at the second time and later")
+def what_was_committed_stays(missing: Sequence[str], where: Where) -> bool:
+    """Whatever was killed since somebody read it: an update is not lost, and its digest is the same."""
+    holds = not missing
+    always(holds, "No update that was seen in the ledger is ever lost or changed", {**where, "missing": missing[:5]})
+    return holds
+
+
+@guard
+@reached_by("a test command: parallel_driver_replay_update")
+def a_copy_can_be_resumed(bears_out: bool, where: Where) -> bool:
+    """A copy of the run directory, taken while it is written, gives a state that its own ledger bears out."""
+    always(bears_out, "A copy of the run directory taken at any instant can be resumed", where)
+    return bears_out
+
+
+@guard
+@reached_by("a test command: parallel_driver_second_driver")
+def a_second_driver_is_refused(refused: bool, where: Where) -> bool:
+    """A run is written by one driver: another is told who holds it."""
+    always(refused, "A second driver of a run is refused while the first one lives", where)
+    return refused
+
+
+@guard
+@reached_by("a test command: parallel_driver_replay_update and finally_replay_sample")
 def a_recorded_update_can_be_replayed(difference: str, where: Where) -> bool:
     """Recomputed on one process without Ray, an update gives what the ledger says of it."""
     always(not difference, "A recorded update can be recomputed to the bit", {**where, "difference": difference})
@@ -364,7 +389,7 @@ def a_recorded_update_can_be_replayed(difference: str, where: Where) -> bool:
 
 
 @guard
-@reached_by("a test command: first_scenario_begins, parallel_driver_recover and eventually_training_advances")
+@reached_by("a test command: first_scenario_begins, serial_driver_recover and eventually_training_advances")
 def training_advances(advanced: bool, where: Where) -> bool:
     """Once nothing fails any more, updates are committed again: no fault leaves the cluster stuck."""
     always(advanced, "Once faults stop, training advances", where)

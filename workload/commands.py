@@ -21,7 +21,7 @@ _LEFT_OUT = "left out this time, as the scenario's weights would have it"
 
 def run_command(name: str) -> None:
     """Run a function of `checks.py`, and leave the process: 0, unless it found a real bug."""
-    run, wanted = _prepare(name.partition("_")[0])
+    run, wanted = _prepare(name)
     checks = importlib.import_module("workload.checks")
     exits.run(lambda _: print(getattr(checks, name)(run) if wanted else _LEFT_OUT))
 

@@ -29,7 +29,7 @@ CHECKPOINT_EVERY = (1, 3, 10)
 ROLLOUT_TIMEOUT_S, CLUSTER_TIMEOUT_S = (3.0, 6.0, 15.0), (20.0, 60.0)
 WEIGHTED = (  # the commands that a scenario may leave out
     *(f"{how}_{what}" for how in ("kill", "freeze") for what in ("actor", "raylet", "driver")),
-    *("kill_gcs", "replay", "evaluate"),
+    *("kill_gcs", "replay_update", "evaluate_checkpoint", "second_driver"),
 )
 WEIGHTS, ALWAYS = (0, 0, 1, 2, 4), 4  # how often of four times a command does what it is for
 

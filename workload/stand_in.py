@@ -25,6 +25,8 @@ _ASKS_FOR_QUIET = "recover"  # in the name of the one command that does
 _QUIET_REQUEST = "/tmp/quiet-until"  # in the trainer: until when a command asked for no faults, seconds since the epoch
 _COMMAND_TIMEOUT_S = 600.0
 _COMMANDS_AT_ONCE = 3
+_ALONE = "serial_driver_"
+_MEANWHILE = (_ALONE, "parallel_driver_", "anytime_")  # the kinds that run while there are faults
 _FAULTS_AT_ONCE = 2
 _COMMAND_GAP_S = (3.0, 20.0)
 _NOT_ITS_FAULT = (125, 126, 137, 143)  # docker could not, or the container was killed under it
@@ -85,12 +87,13 @@ class Platform:
         end = time.monotonic() + duration_s
         fault = next(self._schedule)
         next_fault = time.monotonic() + fault.gap_s
-        next_command = time.monotonic()
+        next_command, command = time.monotonic(), self._draw(*_MEANWHILE)
         while (now := time.monotonic()) < end and not self._is_enough():
             self._check_interrupt()
             self._settle(now)
-            if now >= next_command and len(self._commands) < _COMMANDS_AT_ONCE:
-                self._start(self._draw("parallel_driver_", "anytime_"))
+            if now >= next_command and self._may_start(command):
+                self._start(command)
+                command = self._draw(*_MEANWHILE)
                 next_command = now + self._dice.uniform(*_COMMAND_GAP_S)
             if self._is_quiet():
                 self._end_faults()
@@ -157,6 +160,13 @@ class Platform:
         found = self._of_kind(*prefixes)
         name = self._dice.choice(sorted({command.name for command in found}))
         return self._dice.choice([command for command in found if command.name == name])
+
+    def _may_start(self, command: Command) -> bool:
+        """Whether there is room: a serial driver has no other driver beside it."""
+        running = [other for other, _ in self._commands.values()]
+        if any(one.name.startswith(_ALONE) for one in (command, *running)):
+            return not running
+        return len(running) < _COMMANDS_AT_ONCE
 
     def _start(self, command: Command) -> subprocess.Popen[str]:
         request = f"{Path(__file__).parent.name}/request_quiet.sh"

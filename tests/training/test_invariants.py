@@ -93,6 +93,9 @@ GUARDED = {
     "a_score_is_the_sum_of_its_rewards": ([(0, 0), (21, 21)], [(20, 21), (21, 20)]),
     "a_ledger_holds_each_update_once": ([([],)], [(["update 3 is missing"],), (["one"] * 9,)]),
     "a_recorded_update_can_be_replayed": ([("",)], [("W1 differs",)]),
+    "what_was_committed_stays": ([([],)], [(["3"],), (["3"] * 9,)]),
+    "a_copy_can_be_resumed": ([(True,)], [(False,)]),
+    "a_second_driver_is_refused": ([(True,)], [(False,)]),
     "training_advances": ([(True,)], [(False,)]),
 }
 

@@ -41,7 +41,12 @@ COMMAND_TIMEOUT_S = 180.0
 UPDATES_AFTER_EACH = 2
 FOR_EVERY_CHANGE = {"kill", "disconnect"}  # each kind takes a minute
 TEMPLATE = COMPOSE_FILE.parent / "workload" / "template"
-CHECKS = ["anytime_check_ledger", "parallel_driver_evaluate", "parallel_driver_recover", "parallel_driver_replay"]
+CHECKS = [
+    "anytime_check_ledger",
+    "parallel_driver_evaluate_checkpoint",
+    "parallel_driver_replay_update",
+    "parallel_driver_second_driver",
+]
 SERVICES = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
 
 
@@ -250,7 +255,7 @@ def test_a_scenario_that_is_drawn_is_begun_and_trains(trained: Trained) -> None:
     of_it = trained.cluster.digests(RUN.replace("pong", scenario.RUN))
     assert 0 < len(of_it) < len(trained.ledger)
     expected = digests_without_ray(settings.from_command_line(drawn.flags()), 3)
-    assert {update: of_it[update] for update in expected if update in of_it} == expected
+    assert {update: digest for update, digest in of_it.items() if update in expected}.items() <= expected.items()
 
 
 def test_down_with_volumes_forgets(trained: Trained) -> None:

@@ -55,10 +55,10 @@ def test_every_run_that_may_be_drawn_has_golden_digests(file):
 
 
 def test_a_command_acts_as_often_as_its_weight_says(file):
-    weights = {"kill_actor": 0, "kill_gcs": 2, "replay": scenario.ALWAYS}
+    weights = {"kill_actor": 0, "kill_gcs": 2, "replay_update": scenario.ALWAYS}
     one = dataclasses.replace(drawn(file), weights=weights)
     acted = {name: sum(one.wants(name) for _ in range(400)) for name in (*weights, "check")}
-    assert (acted["kill_actor"], acted["replay"], acted["check"]) == (0, 400, 400)
+    assert (acted["kill_actor"], acted["replay_update"], acted["check"]) == (0, 400, 400)
     assert 100 < acted["kill_gcs"] < 300
 
 
@@ -68,13 +68,13 @@ def test_each_weight_is_a_commands():
     assert {f"kill_{what}" for what in disturbance.PROCESSES} <= set(scenario.WEIGHTED)
 
 
-@pytest.mark.parametrize(("weight", "said"), [(0, "left out this time"), (4, "nothing is recorded yet")])
+@pytest.mark.parametrize(("weight", "said"), [(0, "left out this time"), (4, "of a copy resumed after update 0")])
 def test_a_test_command_heeds_its_weight(file, tmp_path, weight, said):
     """Shown by one that disturbs nothing: what else runs on this machine is left alone."""
-    one = dataclasses.replace(drawn(file), weights={"replay": weight})
+    one = dataclasses.replace(drawn(file), weights={"replay_update": weight})
     file.write_text(json.dumps(dataclasses.asdict(one)))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_PONG_RUN": str(tmp_path / "pong")}
-    command = [sys.executable, str(TEMPLATE / "trainer" / "parallel_driver_replay.py")]
+    command = [sys.executable, str(TEMPLATE / "trainer" / "parallel_driver_replay_update.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(said)

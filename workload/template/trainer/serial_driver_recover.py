@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Now and then, ask for a period without faults, and wait for training to advance in it.
+"""Alone, ask for a period without faults, and wait for training to advance in it.
 
 Serves: Once faults stop, training advances.
 """
