@@ -113,7 +113,7 @@ def scatter_rows(arrays: Arrays, inputs: np.ndarray, whole: Arrays) -> Arrays:
 def _advance(w: np.ndarray, m: np.ndarray, s: np.ndarray, g: np.ndarray, factors: tuple[np.float32, ...]) -> None:
     """A step of some rows, in place: weights, mean, mean of squares; by their gradient."""
     rate, mean_factor, square_factor = factors
-    new = np.float32(1.0 - MEAN_DECAY) * g
+    new = g * np.float32(1.0 - MEAN_DECAY)
     m *= np.float32(MEAN_DECAY)
     m += new
     np.multiply(g, g, out=new)
@@ -123,7 +123,6 @@ def _advance(w: np.ndarray, m: np.ndarray, s: np.ndarray, g: np.ndarray, factors
     root = np.multiply(s, square_factor, out=new)
     np.sqrt(root, out=root)
     root += np.float32(EPSILON)
-    step = m * mean_factor
-    step *= rate
+    step = m * rate if mean_factor == 1.0 else m * mean_factor * rate  # 1 from the 158th step on
     step /= root
     w += step

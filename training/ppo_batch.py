@@ -76,8 +76,10 @@ class PPOBatch(Batch):
         """One minibatch: weights and optimizer make a step, in place. The length of its gradient."""
         gradient = objective.gradient(weights)
         invariants.a_gradient_has_the_shape_of_the_weights(gradient, weights, where)
-        invariants.a_gradient_is_finite(gradient, where)
         length, longest = norm(gradient), self._settings.max_grad_norm
+        invariants.a_gradient_is_finite(
+            {"length": np.array(length)}, where
+        )  # it is not, where one of its numbers is not
         clipped = clip_by_global_norm(gradient, length, longest)
         before = (copies(weights), optimizer.copy()) if is_refereed else None
         optimizer.step(weights, clipped, self._rate)

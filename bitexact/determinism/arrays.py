@@ -4,7 +4,7 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
-_BLOCK_ROWS = 256
+_BLOCK_ROWS = 512
 
 
 def kinds(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], str]]:

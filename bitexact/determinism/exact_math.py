@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bitexact.determinism.arrays import Arrays
+from bitexact.determinism.arrays import Arrays, blocks
 
 # exp(x) = 2^k exp(r) with k the integer nearest to x / ln 2 and |r| <= ln(2) / 2, as in Cody and Waite,
 # "Software Manual for the Elementary Functions" (1980). The high part of ln 2 has 20 zero bits at its end, so that
@@ -60,7 +60,7 @@ def standardise(values: Sequence[float]) -> np.ndarray:
 
 def dot(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """Each row's product with a vector, summed in order: float64 [M]."""
-    return np.add.accumulate(np.multiply(rows, vector, dtype=np.float64), axis=1)[:, -1]
+    return sum_rows(np.multiply(rows.T, vector[:, None], dtype=np.float64, order="C"))  # all rows' sums side by side
 
 
 def sum_rows(rows: np.ndarray) -> np.ndarray:
@@ -76,6 +76,17 @@ def sum_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def norm(gradient: Arrays) -> float:
-    """The Euclidean length of a gradient, summed in a fixed order."""
-    rows = [sum_rows(np.atleast_2d(g) * np.atleast_2d(g)) for _, g in sorted(gradient.items())]
-    return math.sqrt(math.fsum(np.concatenate(rows).tolist()))
+    """The Euclidean length of a gradient, summed in a fixed order; not finite where one of its numbers is not."""
+    columns = [_sum_squares(np.atleast_2d(g)) for _, g in sorted(gradient.items())]
+    return math.sqrt(math.fsum(np.concatenate(columns).tolist()))
+
+
+def _sum_squares(rows: np.ndarray) -> np.ndarray:
+    """`sum_rows(rows * rows)`, block by block: the sum so far is the first row that a block's squares are added to."""
+    total = np.zeros((0, rows.shape[1]), rows.dtype)
+    for block in blocks(len(rows)):
+        squares = np.empty((len(total) + len(rows[block]), rows.shape[1]), rows.dtype)
+        squares[: len(total)] = total
+        np.multiply(rows[block], rows[block], out=squares[len(total) :])
+        total = sum_rows(squares)[None]
+    return sum_rows(total)
