@@ -4,22 +4,17 @@ import functools
 import json
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
-import psutil
 import pytest
-from commands import ROOT, Command, command, until
-from worker_runs import finished, small_config, write
+from commands import until
+from worker_runs import LEAGUE, digests, disk_of_20_mb, fill, finished, lines, runner_of, small_config, started, write
 
 from rllib_worker import fastlane
 from rllib_worker.config import EnvironmentConfig
@@ -46,25 +41,6 @@ def config(algorithm: str, run_id: str, **changes: Any) -> dict[str, Any]:
     training = {"algorithm": algorithm, "total_timesteps": STEPS[algorithm], "algo_params": SMALL[algorithm]}
     resources = {"num_workers": WORKERS[algorithm]}
     return {**small_config(), "run_id": run_id, "training": training, "resources": resources, **changes}
-
-
-def lines(run: Path) -> list[dict[str, Any]]:
-    path = run / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def digests(run: Path) -> list[str]:
-    return [line["weights_digest"] for line in lines(run)]
-
-
-@contextmanager
-def started(*arguments: str, **environment: str) -> Iterator[Command]:
-    words = [sys.executable, "-m", "rllib_worker", *arguments]
-    with command(words, PYTHONPATH=str(ROOT), **environment) as process:
-        yield process
-
-
-LEAGUE = {"policy_configuration": "self_play", "extras": {"league_size": 2, "win_rate": 0.1, "window_games": 10}}
 
 
 @pytest.fixture(scope="module")
@@ -217,13 +193,10 @@ def test_a_signal_ends_a_run_and_says_how_to_go_on(number: int, ppo: Path, tmp_p
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own."""
-    folder = tmp_path / "small_disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a file system is not permitted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with disk_of_20_mb(tmp_path) as disk:
+        if disk is None:
+            pytest.skip("mounting a file system is not permitted here")
+        yield disk
 
 
 def test_a_full_disk_ends_a_run_and_with_room_again_it_goes_on_to_the_same_end(ppo: Path, small_disk: Path) -> None:
@@ -231,9 +204,7 @@ def test_a_full_disk_ends_a_run_and_with_room_again_it_goes_on_to_the_same_end(p
     path, run, ballast = write(small_disk, config("PPO", "full", **values)), small_disk / "runs/full", small_disk / "b"
     with started("--config", str(path)) as process:
         process.wait_for(lambda: lines(run), "an iteration")
-        with suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while file.write(bytes(4096)):
-                pass
+        fill(ballast)
         assert process.wait() == 4, process.err + process.out
         assert "No space left on device" in process.err.splitlines()[-1]
         assert "Traceback" not in process.err
@@ -261,14 +232,3 @@ def test_a_killed_and_a_frozen_runner_are_replaced_and_no_digest_changes(
             process.wait_for(lambda times=times: process.out.count("was lost") == times, "the loss")
         assert process.wait(280.0) == 0, process.err + process.out
     assert digests(run) == digests(undisturbed)
-
-
-def runner_of(process: Command) -> int:
-    def find() -> int | None:
-        for child in psutil.Process(process.process.pid).children(recursive=True):
-            if "SeededEnvRunner" in " ".join(child.cmdline()):
-                return child.pid
-        return None
-
-    found: int = until(find, "an env runner's process")
-    return found
