@@ -74,6 +74,13 @@ class Accounts:
             outcome.survived = True
         self._since_update = []
 
+    def progress_share(self) -> float:
+        """The share of the time between updates that no fault took (ETTR, the effective training time ratio)."""
+        self._charge()
+        lost_s = math.fsum(outcome.lost_s for outcome in self.outcomes)
+        total_s = math.fsum(seconds for seconds, _ in self._intervals)
+        return 1.0 - lost_s / total_s if total_s else 1.0
+
     def table(self) -> Table:
         """A row for each kind of fault."""
         self._charge()

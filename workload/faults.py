@@ -3,6 +3,7 @@
     python -m workload.faults                               30 faults, some minutes
     python -m workload.faults --faults 500 --seed 7         the same faults for the same seed
     python -m workload.faults --faults 500 --minutes 30     as many of them as 30 minutes hold
+    python -m workload.faults --profile published           in the proportions of a large training's interruptions
 
 A cluster of three nodes is started on this machine, as processes of Ray's own. `driver.py` trains on it, again and
 again from the beginning, while actors, nodes and the driver itself are killed, frozen, torn and brought back at a drawn
@@ -37,7 +38,7 @@ from training.update import compute_update
 from workload.driver_process import Commit, DriverProcess
 from workload.fault_accounts import Accounts
 from workload.fault_injection import Injector
-from workload.fault_schedule import NODES_AT_FIRST, ROLLOUT_TIMEOUT_S, Fault, draw
+from workload.fault_schedule import NODES_AT_FIRST, ROLLOUT_TIMEOUT_S, Fault, Profile, draw
 from workload.local_cluster import LocalCluster
 
 _LOOK_EVERY_S = 0.05
@@ -65,6 +66,8 @@ class Arguments:
     """Decides every fault, and the training."""
     updates: Annotated[int, tyro.conf.arg(metavar="U")] = 40
     """Updates of a training. It is begun anew until the faults are used up."""
+    profile: Profile = "even"
+    """In which proportions the kinds come up: even, or published, those of a large training."""
     minutes: Annotated[float | None, tyro.conf.arg(metavar="M")] = None
     """Stop with the faults after M minutes, however many are left."""
     preset: Preset = REINFORCE
@@ -94,7 +97,8 @@ class Arguments:
 
     def command(self) -> str:
         """The command that repeats this."""
-        values = {"faults": self.faults, "seed": self.seed, "updates": self.updates, "preset": self.preset}
+        names = ("faults", "seed", "updates", "preset", "profile")
+        values = {name: getattr(self, name) for name in names}
         return shlex.join(["python", "-m", "workload.faults", *(f"--{name}={value}" for name, value in values.items())])
 
 
@@ -113,7 +117,7 @@ def main(arguments: Sequence[str]) -> None:
     with LocalCluster(NODES_AT_FIRST) as cluster:
         workload = Workload(cluster, settings, reference, chosen.minutes)
         try:
-            workload.run(draw(chosen.seed, chosen.faults))
+            workload.run(draw(chosen.seed, chosen.faults, chosen.profile))
         except (Differs, PropertyFailed) as end:
             end.args = (f"{end} Repeat with: {chosen.command()}",)
             raise
@@ -277,6 +281,7 @@ class Workload:
     def print_table(self) -> None:
         """What became of the faults so far."""
         Console(width=120).print(self._accounts.table())
+        _say(f"time in progress: {self._accounts.progress_share():.1%} of the time between updates")
 
     def verdict(self) -> str:
         """The last line's middle."""
