@@ -78,6 +78,10 @@ HOW = {
     "python -m workload.faults --faults=500 --seed=8 --updates=120 --preset=ppo": (
         "test_training_under_faults_ends_in_the_digest_without_them"
     ),
+    "python -m workload.faults --faults=76 --seed=9 --updates=60 --preset=ppo --profile=published": (
+        "test_training_under_faults_ends_in_the_digest_without_them"
+    ),
+    "python -m workload.faults --profile=published": "test_a_published_deck_has_the_published_proportions",
     "python -m workload.faults --faults=500 --minutes=30": (
         "test_training_under_faults_ends_in_the_digest_without_them"
     ),

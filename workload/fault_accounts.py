@@ -82,13 +82,15 @@ class Accounts:
         return 1.0 - lost_s / total_s if total_s else 1.0
 
     def table(self) -> Table:
-        """A row for each kind of fault."""
+        """A row for each kind of fault that struck."""
         self._charge()
         table = Table(show_edge=False)
         for heading in ("fault", "how many", "survived", "updates redone", "time lost", "each"):
             table.add_column(heading, justify="left" if heading == "fault" else "right")
         for kind in Kind:
-            self._add_row(table, kind.value, [outcome for outcome in self.outcomes if outcome.fault.kind is kind])
+            of_kind = [outcome for outcome in self.outcomes if outcome.fault.kind is kind]
+            if of_kind:
+                self._add_row(table, kind.value, of_kind)
         table.add_section()
         self._add_row(table, "all", self.outcomes)
         return table
