@@ -87,6 +87,10 @@ class Containers(ComposeCluster):
         """`down --volumes`, as a user would."""
         self.compose("down", "--volumes")
 
+    def change_all(self, settings: dict[str, Any]) -> None:
+        """Give all services settings more."""
+        self._read_also("all.yaml", dict.fromkeys(self._own, settings))
+
     def add(self, service: str, settings: dict[str, Any]) -> None:
         """Start one more service, which extends one of the compose file's, as a user's override file would say it."""
         like = settings["extends"]["service"]

@@ -14,6 +14,7 @@ import socket
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 from bitexact.cli.exits import BadInput
 from bitexact.cli.properties_file import PropertiesFile
@@ -91,18 +92,20 @@ def for_remote_actors() -> dict[str, str]:
 
 
 def direct_properties() -> None:
-    """Send this process's properties to FOLDER/HOST-PROCESS.jsonl, if a folder is named and can be written."""
+    """Send this process's properties to FOLDER/HOST-PROCESS.jsonl, if a folder is named and can be written.
+
+    That holds for an SDK that is imported already, as its launcher does it, and has no output yet.
+    """
     folder = os.environ.get(PROPERTIES_FOLDER)
-    if not folder or LOCAL_OUTPUT in os.environ or _PLATFORM_LIBRARY.exists() or _SDK in sys.modules:
+    sdk: Any = sys.modules.get(_SDK)
+    if not folder or LOCAL_OUTPUT in os.environ or _PLATFORM_LIBRARY.exists() or (sdk and sdk._HANDLER.handles_output):
         return
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         file = PropertiesFile(Path(folder) / f"{socket.gethostname()}-{os.getpid()}.jsonl")
     except OSError:  # a node may not have the driver's folders: its properties are then unseen
         return
-    os.environ[LOCAL_OUTPUT] = os.devnull  # at first: the SDK writes already while it is imported
+    sdk = importlib.import_module(_SDK)
     with contextlib.redirect_stdout(None):  # it announces its file on standard output
-        sdk = importlib.import_module(_SDK)
-    del os.environ[LOCAL_OUTPUT]  # this process's alone: its children are to have their own
-    sdk._HANDLER.file = file
+        sdk._HANDLER = sdk.LocalHandler(os.devnull, file)
     sdk._HANDLER.output(sdk._version_message())
