@@ -43,14 +43,14 @@ def test_one_step_is_the_gradient_of_the_returns() -> None:
         torch.testing.assert_close(module.critic.state_dict()[name], mine, rtol=1e-4, atol=2e-6)
 
 
-def episode(size: int, length: int, number: int) -> SingleAgentEpisode:
+def episode(size: int, length: int, number: int, reward: float = 0.0) -> SingleAgentEpisode:
     draw = np.random.default_rng(number)
     seen = draw.normal(size=(length + 1, size)).astype(np.float32)
     seen[:, :9] = 1.0  # every action is legal
     made = SingleAgentEpisode(
         observations=list(seen),
         actions=list(draw.integers(0, 9, length)),
-        rewards=list(draw.normal(size=length)),
+        rewards=list(draw.normal(reward, size=length)),
         infos=[{}] * (length + 1),
         terminated=True,
         len_lookback_buffer=0,

@@ -7,8 +7,12 @@ from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
+from test_worker_a2c import episode
+from worker_runs import small_config
 
 from rllib_worker import algo_params, algorithms
+from rllib_worker.config import parse
+from rllib_worker.environments import EnvironmentFactory
 
 CLASSES = {"PPO": PPOConfig, "A2C": PPOConfig, "DQN": DQNConfig, "IMPALA": IMPALAConfig, "APPO": APPOConfig}
 SET = {"epsilon"}  # by the worker itself, at each iteration
@@ -52,3 +56,21 @@ def moved(about: dict[str, Any]) -> Any:
     if isinstance(default, int | float):
         return default * 0.75 if default else 0.25
     return default
+
+
+def test_ppo_learns_values_that_are_far_off_by_default() -> None:
+    """RLlib's own vf_clip_param, 10, lets no gradient through where a value is off by more than 3.2."""
+    config = parse(small_config() | {"training": {"algorithm": "PPO", "total_timesteps": 9}}, "x")
+    game = EnvironmentFactory(config.environment).make()
+    shapes = algorithms.shapes(config, game)
+    spaces = {name: (shape.spec.layout.space(), shape.action_space) for name, shape in shapes.items()}
+    learner = algorithms.build(config, shapes, game.agents).build_learner(spaces=spaces)
+    critic = learner.module["shared"].critic
+    before = critic.head.out.bias.item()
+    learner.update(
+        episodes=[episode(shapes["shared"].spec.layout.size, 9, 0, reward=-25.0)],
+        timesteps={"num_env_steps_sampled_lifetime": 0},
+        num_epochs=1,
+        minibatch_size=10,
+    )
+    assert critic.head.out.bias.item() < before
