@@ -291,7 +291,7 @@ class PowerCut(Kill):
 
 
 class Refuse:
-    """A disk that refuses from one call on: those in `which` raise. `short`: the first is a write, done by half."""
+    """A disk that refuses from one call on: those in `which` raise. `short`: the first, if a write, is done by half."""
 
     def __init__(self, number: int, which: Iterable[str], at: float = 1, short: bool = False) -> None:
         self.refused: Path | None = None  # what the first call refused was about
@@ -300,7 +300,7 @@ class Refuse:
 
     def __call__(self, name: str, args: tuple[Any, ...], real: Callable[..., Any]) -> Any:
         self._count += 1
-        if self._count == self._at and self._short:
+        if self._count == self._at and self._short and name in WRITES:
             return real(*halved(args))
         if self._count >= self._at and name in self._which:
             self.refused = self.refused or path_of(name, args)
