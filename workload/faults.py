@@ -46,14 +46,8 @@ _HALT_S = 300.0  # longer than all that the driver waits for in its turn: an act
 _MOST_ENDS = 20  # of drivers that end by themselves, before that is taken for the rule
 
 # Small and weak, so that a game is short and stays short: there is much to break in little time.
-_TRAINING: dict[str, Any] = {
-    "batch_size": 4,
-    "hidden_units": 16,
-    "learning_rate": 1e-4,
-    "checkpoint_every": 3,
-    "rollout_timeout_s": ROLLOUT_TIMEOUT_S,
-    "cluster_timeout_s": 45.0,
-}
+_TRAINING: dict[str, Any] = {"batch_size": 4, "hidden_units": 16, "learning_rate": 1e-4, "checkpoint_every": 3}
+_TRAINING |= {"rollout_timeout_s": ROLLOUT_TIMEOUT_S, "cluster_timeout_s": 45.0}
 
 
 @dataclass(frozen=True)
