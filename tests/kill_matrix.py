@@ -20,7 +20,7 @@ from hypothesis import Phase
 from planted.fault_bugs import BUGS
 from simulation import simulated
 
-CALM, MOST = 30, 2000  # histories: without faults, and with them at most
+CALM, MOST = 20, 2000  # histories: without faults, and with them at most
 SEED = 1
 
 

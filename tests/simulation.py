@@ -14,6 +14,7 @@ the game are stand-ins. A life of the driver is data: what happens to the cluste
 import functools
 import json
 import math
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -94,18 +95,20 @@ class Simulation:
         self._saved: set[int] = set()  # checkpoints that it has said were written, and that nothing has damaged since
         self._flipped = False
         self.seconds = 0.0  # of simulated time
+        self._processes = 1000  # of drivers: each has a number of its own
 
     # ---- what can be done ----
 
     def live(self, life: Life) -> str:
         """A driver begins, or goes on, until something ends it. Says what."""
         diary, cluster = WatchedDiary(), RolloutCluster(life.script, life.slow, self.settings)
-        begun = seed_of(self._directory) == self.plan.seed
+        begun = self._has_begun()
         settings = replace(self.settings, resume=begun)
         failing = DyingDisk(self._folder, life.end)
         failing.meanwhile(life.rival_at, functools.partial(self._rival, diary, replace(settings, resume=True)))
         ended: BaseException | None = None
-        with _on(cluster), disk(failing):
+        self._processes += 1
+        with _on(cluster, self._processes), disk(failing):
             try:
                 _drive(settings, diary, _Interrupts(cluster, failing, life.end))
             except (Killed, DiskRefused, ClusterLost, Interrupted, BadInput) as end:
@@ -115,6 +118,12 @@ class Simulation:
         self._expect_a_reason(ended, life, cluster)
         self._expect_what_was_promised(diary)
         return type(ended).__name__ if ended else "done"
+
+    def _has_begun(self) -> bool:
+        try:
+            return seed_of(self._directory) == self.plan.seed
+        except ValueError:
+            raise AssertionError("the run's config is damaged") from None
 
     def flip(self, which: int, place: float) -> None:
         """A bit of a checkpoint rots, between two lives."""
@@ -193,7 +202,10 @@ class Simulation:
         """A ledger's whole lines, without what differs from one run to another."""
         path = self._directory / name
         text = path.read_text() if path.exists() else ""
-        return [_lasting(json.loads(line)) for line in text.split("\n")[:-1]]
+        try:
+            return [_lasting(json.loads(line)) for line in text.split("\n")[:-1]]
+        except ValueError:
+            raise AssertionError("a line of the ledger is damaged") from None
 
 
 def _lasting(line: Line) -> Line:
@@ -223,9 +235,10 @@ def _drive(settings: Settings, diary: WatchedDiary, interrupts: "_Interrupts") -
 
 
 @contextmanager
-def _on(cluster: RolloutCluster) -> Iterator[None]:
-    """The loop finds this cluster where Ray would be, and its clock."""
+def _on(cluster: RolloutCluster, process: int) -> Iterator[None]:
+    """The loop finds this cluster where Ray would be, its clock, and itself a process with a number."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: process)
         patch.setattr(loop, "RayCluster", lambda *arguments, **named: cluster)
         patch.setattr(recorder, "time", SimpleNamespace(monotonic=cluster.now))
         patch.setattr(pace, "time", SimpleNamespace(perf_counter=cluster.now))

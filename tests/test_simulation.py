@@ -54,6 +54,10 @@ def test_without_faults_nothing_is_seen_of_it(bug, tmp_path):
         play((plan, Life(), Life()), tmp_path)
 
 
+def test_each_planted_bug_has_such_a_history():
+    assert FATAL.keys() == BUGS.keys()
+
+
 def test_the_planted_bugs_are_taken_out_again():
     for bug in BUGS:
         module = __import__(BUGS[bug][0], fromlist=["*"])

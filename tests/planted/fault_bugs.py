@@ -75,10 +75,6 @@ def lost_actor_not_stopped(actors):
     actors.Actors.forget = only_forgotten
 
 
-def third_execution_begun(pool):
-    pool.Pool._may_race = lambda self, item: item in self._missing and item not in self._waiting
-
-
 def sum_in_order_of_arrival(tree_sum):
     class InOrderOfArrival(tree_sum.TreeSum):
         def __init__(self, size):
@@ -153,23 +149,7 @@ def written_in_place(durable):
 
 
 def short_write_taken_for_whole(durable):
-    durable._write_all = os.write
-
-
-def failed_write_left(durable):
-    def append(path, data):
-        with durable.refusing(path):
-            is_new = not path.exists()
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                durable._write_all(descriptor, data)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            if is_new:
-                durable.sync_folder(path.parent)
-
-    durable.append = append
+    durable._write_all = lambda descriptor, data: os.write(descriptor, data)
 
 
 def refusal_swallowed(durable):
@@ -234,16 +214,6 @@ def lock_skipped(run_directory):
     run_directory._take_lock = lambda lock, directory: None
 
 
-def state_saved_before_its_line(recorder):
-    commit = recorder.Recorder._commit
-
-    def too_early(self, state, batch, counts, busy_s):
-        self._committed = state
-        commit(self, state, batch, counts, busy_s)
-
-    recorder.Recorder._commit = too_early
-
-
 def old_checkpoint_deleted_first(recorder):
     checkpoint = recorder.Recorder.checkpoint
 
@@ -266,29 +236,6 @@ def resume_from_the_ledgers_end(recorder):
         return moved
 
     recorder.Recorder.restore = too_far
-
-
-def one_update_done_again_too_many(recorder):
-    restore = recorder.Recorder.restore
-
-    def too_far_back(self):
-        state = restore(self)
-        if self._run.ledger.last_update == state.update > 0:
-            return self._run.checkpoints.newest_good(state, state.update - 1, lambda text: None) or self._run.first
-        return state
-
-    recorder.Recorder.restore = too_far_back
-
-
-def optimizer_state_lost(checkpoints):
-    load = checkpoints.Checkpoints.load
-
-    def without_it(self, update, like):
-        state = load(self, update, like)
-        held = any(array.any() for array in like.optimizer.values())
-        return state if held else type(state)(state.update, state.weights, like.optimizer)
-
-    checkpoints.Checkpoints.load = without_it
 
 
 def rewards_forgotten(recorder):
@@ -315,17 +262,6 @@ def first_damage_ends_the_search(checkpoints):
     checkpoints.Checkpoints.newest_good = newest_good
 
 
-def checkpoint_believed_written(recorder):
-    restore = recorder.Recorder.restore
-
-    def believing(self):
-        state = restore(self)
-        self._checkpointed = self._run.ledger.last_update
-        return state
-
-    recorder.Recorder.restore = believing
-
-
 BUGS = {
     "late-duplicate-counted": ("bitexact.cluster.pool", late_duplicate_counted),
     "deadline-never-doubles": ("bitexact.cluster.deadlines", deadline_never_doubles),
@@ -336,7 +272,6 @@ BUGS = {
     "damaging-node-kept": ("bitexact.cluster.actors", damaging_node_kept),
     "silence-taken-for-loss": ("bitexact.cluster.actors", silence_taken_for_loss),
     "lost-actor-not-stopped": ("bitexact.cluster.actors", lost_actor_not_stopped),
-    "third-execution-begun": ("bitexact.cluster.pool", third_execution_begun),
     "sum-in-order-of-arrival": ("training.reinforce_batch", sum_in_order_of_arrival),
     "games-in-order-of-arrival": ("training.ppo_batch", games_in_order_of_arrival),
     "line-not-synchronised": ("bitexact.storage.durable", line_not_synchronised),
@@ -344,7 +279,6 @@ BUGS = {
     "renamed-before-it-is-synchronised": ("bitexact.storage.durable", renamed_before_it_is_synchronised),
     "written-in-place": ("bitexact.storage.durable", written_in_place),
     "short-write-taken-for-whole": ("bitexact.storage.durable", short_write_taken_for_whole),
-    "failed-write-left": ("bitexact.storage.durable", failed_write_left),
     "refusal-swallowed": ("bitexact.storage.durable", refusal_swallowed),
     "leftovers-kept": ("bitexact.storage.durable", leftovers_kept),
     "committed-before-its-rollouts": ("bitexact.storage.ledger", committed_before_its_rollouts),
@@ -352,12 +286,8 @@ BUGS = {
     "updates-recorded-again": ("bitexact.storage.ledger", updates_recorded_again),
     "torn-line-kept": ("bitexact.storage.ledger", torn_line_kept),
     "lock-skipped": ("bitexact.storage.run_directory", lock_skipped),
-    "state-saved-before-its-line": ("training.recorder", state_saved_before_its_line),
     "old-checkpoint-deleted-first": ("training.recorder", old_checkpoint_deleted_first),
     "resume-from-the-ledgers-end": ("training.recorder", resume_from_the_ledgers_end),
-    "one-update-done-again-too-many": ("training.recorder", one_update_done_again_too_many),
-    "optimizer-state-lost": ("bitexact.storage.checkpoints", optimizer_state_lost),
     "rewards-forgotten": ("training.recorder", rewards_forgotten),
     "first-damage-ends-the-search": ("bitexact.storage.checkpoints", first_damage_ends_the_search),
-    "checkpoint-believed-written": ("training.recorder", checkpoint_believed_written),
 }
