@@ -69,7 +69,8 @@ def save(path: Path, measure: str, result: Result) -> None:
     }
     results["versions"] = {"python": platform.python_version(), **versions.installed()}
     figures = [{**asdict(figure), "goal": figure.goal, "met": figure.verdict} for figure in result.figures]
-    results.setdefault("measures", {})[measure] = {"figures": figures, "series": result.series}
+    of_measure = {"processor": _processor(), "figures": figures, "series": result.series}
+    results.setdefault("measures", {})[measure] = of_measure
     durable.write_atomically(path, json.dumps(results, indent=1).encode() + b"\n")
 
 
@@ -88,12 +89,12 @@ def load(path: Path) -> dict[str, Any]:
 
 def show(results: dict[str, Any]) -> None:
     """One table of all figures."""
-    table = Table(title=f"{results['machine']['processor']}, {results['machine']['cpus']} CPUs", title_justify="left")
+    table = Table(title=f"{results['machine']['cpus']} CPUs", title_justify="left")
     for column in ("measure", "figure", "goal", "met"):
         table.add_column(column, overflow="fold")
     for name, measure in results["measures"].items():
         table.add_section()
-        table.add_row(f"[bold]{name}")
+        table.add_row(f"[bold]{name}", measure.get("processor"))
         for line in measure["figures"]:
             table.add_row(line["what"], figure_text(line), line["goal"], line["met"])
     Console(width=None if Console().is_terminal else 120).print(table)

@@ -69,19 +69,19 @@ def _write_table(page: Path, results: dict[str, Any]) -> None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The figures as a table in Markdown, under the machine that they come from."""
+    """The figures as a table in Markdown, each measure with the processor that it was made on."""
     machine, versions = results["machine"], results["versions"]
     lines = [
-        f"{machine['cpus']} CPUs ({machine['processor']}), {machine['system']}, "
-        f"Python {versions['python']}, NumPy {versions['numpy']}, Ray {versions['ray']}. "
-        "In brackets: the quartiles.",
+        f"{machine['cpus']} CPUs, Python {versions['python']}, NumPy {versions['numpy']}, Ray {versions['ray']}. "
+        "Beside each measure's name: the processor. In brackets: the quartiles.",
         "",
         "| measure | figure | goal | met |",
         "|---|---|---|---|",
     ]
     for name in (name for name in MEASURES if name in results["measures"]):
-        lines.append(f"| **{name}** | | | |")
-        for line in results["measures"][name]["figures"]:
+        measure = results["measures"][name]
+        lines.append(f"| **{name}** | {measure.get('processor', '')} | | |")
+        for line in measure["figures"]:
             lines.append(f"| {line['what']} | {figure_text(line)} | {line['goal']} | {line['met']} |")
     return "\n".join(lines)
 

@@ -5,9 +5,9 @@
     python -m benchmarks.run --only soak                1,000 updates (make soak)
     python -m benchmarks.run --smallest --results=FILE  each at its smallest: shows that it works, measures nothing
 
-Measures: rollout, invariants, driver, start, updates, reinforce, many-actors, across-nodes, soak. Each is a process of
-its own; its figures go into benchmarks/results.json, then one table of all is shown. Whether a goal is met does not
-change the exit code: a noisy machine must fail no build. Exit codes: 0 measured, 2 bad input;
+Measures: rollout, invariants, equal-bits, driver, start, updates, published-example, many-actors, across-nodes, soak.
+Each is a process of its own; its figures go into benchmarks/results.json, then one table of all is shown. Whether a
+goal is met does not change the exit code: a noisy machine must fail no build. Exit codes: 0 measured, 2 bad input;
 others as every command's (bitexact/cli/exits.py, and --help).
 """
 
@@ -36,6 +36,7 @@ _PART = "RAY_PONG_BENCHMARK_PART"  # set in the process of one of several measur
 MEASURES = {
     "rollout": ("rollout_cost", "measure"),
     "invariants": ("invariants_cost", "measure"),
+    "equal-bits": ("equal_bits", "measure"),
     "driver": ("driver_work", "measure"),
     "start": ("driver_work", "measure_start"),
     "updates": ("updates", "measure"),

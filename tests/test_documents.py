@@ -56,6 +56,7 @@ HOW = {
     "make bench": "test_a_measure_on_ray_gives_its_figures",
     "make soak": "test_a_measure_on_ray_gives_its_figures",
     "python -m benchmarks.run --only rollout updates": "test_a_measure_on_ray_gives_its_figures",
+    "python -m benchmarks.run --only equal-bits": "test_measures_without_ray_give_their_figures",
     "ray get-auth-token --generate": "not run: it would put a file into the home of who runs the tests",
     "export RAY_AUTH_MODE=token": JOINS,
     "ray start --head --port=6379 --num-cpus=0 --disable-usage-stats": JOINS,
