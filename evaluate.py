@@ -32,6 +32,7 @@ from bitexact.storage import checkpoints, durable
 from bitexact.storage.run import PROPERTIES
 from pong import film, terminal
 from pong.evaluation_summary import in_words, summary
+from pong.game import STICKY_PROBABILITY
 from training import deciding_code, saved_policy
 from training.settings import Settings
 
@@ -52,6 +53,8 @@ class Arguments:
     """Draw each action with its probability, as in training (the default)."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Names the games: the same seed plays the same ones."""
+    sticky_actions: Annotated[float, tyro.conf.arg(metavar="X")] = STICKY_PROBABILITY
+    """How probably a frame repeats the action before it: 0 for a policy that was trained so."""
     actors: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Actors that play; without it, one per CPU. Never changes the result."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -69,7 +72,7 @@ class Arguments:
             raise BadInput(f"--games must be a whole number from 1 to {_MOST_GAMES}, not {self.games}.")
         if self.greedy and self.sampled:
             raise BadInput("--greedy and --sampled exclude each other.")
-        Settings(seed=self.seed, actors=self.actors).check()
+        Settings(seed=self.seed, actors=self.actors, sticky_actions=self.sticky_actions).check()
         film.check_name(self.video)
         command_line.expect_a_folder(json=self.json, video=self.video, save_weights=self.save_weights)
         if self.watch:
@@ -90,8 +93,9 @@ def main(arguments: Sequence[str]) -> None:
         from pong import evaluator
         from pong_actor import PongEnv
 
-        start = functools.partial(RayCluster, PongEnv, expected=deciding_code.describe_process())
-        games = evaluator.Games(chosen.games, chosen.seed, chosen.greedy)
+        games = evaluator.Games(chosen.games, chosen.seed, chosen.greedy, chosen.sticky_actions)
+        actor = PongEnv, chosen.seed, Settings.discount, games.make
+        start = functools.partial(RayCluster, *actor, expected=deciding_code.describe_process())
         found = summary(evaluator.play(games, state.weights, start, chosen.actors, interrupts))
         if chosen.video or chosen.watch:
             evaluator.show_first(games, state.weights, chosen.video, chosen.watch)

@@ -19,7 +19,7 @@ from bitexact.cluster.ray_session import connect
 from bitexact.determinism.arrays import Arrays
 from pong import film, terminal
 from pong.evaluation import EvaluationTask, GameResult, evaluation_id
-from pong.game import Pong
+from pong.game import STICKY_PROBABILITY, Pong
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Games:
     count: int
     seed: int
     greedy: bool  # always the more probable action; else each with its probability
+    sticky_actions: float = STICKY_PROBABILITY
+
+    def make(self) -> Pong:
+        """The game that is played."""
+        return Pong(self.sticky_actions)
 
 
 def play(
@@ -51,11 +56,12 @@ def play(
 def show_first(games: Games, weights: Arrays, video: Path | None, watch: bool) -> None:
     """The first game, as a video and in the terminal, where that is wanted."""
     first = evaluation_id(games.seed, index=0)
-    trajectory = EvaluationTask(games.greedy).play(Pong(), weights, first)
+    game = games.make()
+    trajectory = EvaluationTask(games.greedy).play(game, weights, first)
     if video:
-        film.write_video(video, trajectory, first)
+        film.write_video(video, trajectory, first, game)
     if watch:
-        terminal.watch(trajectory, first)
+        terminal.watch(trajectory, first, game)
 
 
 class _Listener:

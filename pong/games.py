@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitexact.cli.exits import BadInput
-from pong.game import Pong
+from pong.game import STICKY_PROBABILITY, Pong
 
 DREAMS = "world_model.inside"  # has open_game(folder) -> ChosenGame, which raises BadInput
 
@@ -33,10 +33,13 @@ class ChosenGame:
 
 
 @functools.cache
-def choose(dream: str | None) -> ChosenGame:
-    """The game of the emulator, or the dream of a model's folder, as it is when first asked for. Raises BadInput."""
+def choose(dream: str | None, sticky_actions: float = STICKY_PROBABILITY) -> ChosenGame:
+    """The game of the emulator, or the dream of a model's folder, as it is when first asked for. Raises BadInput.
+
+    `sticky_actions` is how probably a frame of the emulator's repeats the action before it.
+    """
     if dream is None:
-        return ChosenGame(Pong)
+        return ChosenGame(functools.partial(Pong, sticky_actions))
     try:
         dreams = importlib.import_module(DREAMS)
     except ModuleNotFoundError as missing:

@@ -1,6 +1,6 @@
 """A played game live in a terminal: two pixels a character, as wide as the terminal and 80 columns at most.
 
-terminal.watch(trajectory, evaluation_id(seed=0, index=0))
+terminal.watch(trajectory, evaluation_id(seed=0, index=0), Pong())
 """
 
 import sys
@@ -29,9 +29,12 @@ def expect_one() -> None:
         raise BadInput(f"--watch needs a terminal that shows UTF-8, not {sys.stdout.encoding}.")
 
 
-def watch(trajectory: Trajectory, rollout_id: RolloutId) -> None:
-    """Play it again in real time, with the score and the probability of going up below it. Ctrl-C ends it."""
-    game, console = Pong(), Console()
+def watch(trajectory: Trajectory, rollout_id: RolloutId, game: Pong) -> None:
+    """Play it again in real time, with the score and the probability of going up below it. Ctrl-C ends it.
+
+    `game` is what was played.
+    """
+    console = Console()
     game.reset(seed=rollout_id.seed, options=rollout_id.details)
     pause_s, due = 1.0 / game.metadata["render_fps"], time.monotonic()
     with Live(console=console, auto_refresh=False, transient=True) as live:

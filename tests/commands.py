@@ -33,7 +33,6 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from pong import games
 from training import initial_state
 from training.settings import Settings
 from training.update import compute_update
@@ -74,7 +73,7 @@ def _computed(**settings: Any) -> tuple[list[Digests], Iterator[Digests]]:
 
 
 def _train(settings: Settings) -> Iterator[Digests]:
-    game, current = games.choose(settings.train_inside).make(), initial_state.from_seed(settings)
+    game, current = settings.game().make(), initial_state.from_seed(settings)
     while True:
         current, batch = compute_update(settings, current, game)
         yield Digests(current.digest(), [record.digest for record in batch.records])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from bitexact.cli.ranges import real, whole
+from pong.game import STICKY_PROBABILITY
 
 MOST = 100_000  # enough for anybody; a slip of the finger beyond would only fill the memory
 _SMALLEST_RATE = 1e-30  # float32 holds it; RMSProp's steps are below ten times the rate, so that none is above 1
@@ -27,3 +28,5 @@ class BaseSettings:
     """How much a reward one step later is worth now."""
     hidden_units: Count = 64
     """Hidden units of the policy (reinforce: 200)."""
+    sticky_actions: Part = STICKY_PROBABILITY
+    """How probably a frame repeats the action before it, whatever was chosen. ALE/Pong-v5 has 0.25; 0 is easier."""

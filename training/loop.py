@@ -21,7 +21,6 @@ from bitexact.determinism.arrays import Arrays
 from bitexact.reporting import verdicts
 from bitexact.storage.run_directory import RunDirectory
 from bitexact.storage.state import State
-from pong import games
 from training import deciding_code
 from training.batch import Batch
 from training.pace import LEARN, PLAY
@@ -48,7 +47,7 @@ def train(settings: Settings, run: RunDirectory, actor: Any, progress: Progress,
         contextlib.nullcontext() if settings.address else noted(run.path),
     ):
         interrupts.check()
-        game = games.choose(settings.train_inside)
+        game = settings.game()
         expected = deciding_code.describe_process(*game.modules)
         cluster = RayCluster(actor, settings.seed, settings.discount, game.make, expected=expected)
         listener = _Listener(recorder, interrupts)

@@ -15,7 +15,7 @@ from bitexact.storage.comparison import first_difference
 from bitexact.storage.ledger import Entry
 from bitexact.storage.run import Run, WrongBeginning
 from bitexact.storage.state import State
-from pong import film, games
+from pong import film
 from pong.play import RolloutId, play
 from training import initial_state, run_config
 from training.batch import Batch
@@ -31,7 +31,7 @@ class Replayer:
         self._run = Run.open(path)
         self._settings = read_settings(path)
         self._tell = tell
-        chosen = games.choose(self._settings.train_inside)
+        chosen = self._settings.game()
         run_config.expect_game(self._run.config, chosen, path)
         self._game = chosen.make()
         self._updates_compared = self._checkpoints_met = 0

@@ -11,7 +11,6 @@ from bitexact.storage import checkpoints, config
 from bitexact.storage.checkpoints import BadCheckpoint
 from bitexact.storage.run_directory import Opening
 from bitexact.storage.state import State
-from pong import games
 from pong.games import ChosenGame
 from training import deciding_code, initial_state
 from training.settings import Settings
@@ -19,7 +18,7 @@ from training.settings import Settings
 
 def opening(settings: Settings) -> Opening:
     """How the settings ask for their run directory to be opened. Raises BadInput if given weights cannot be used."""
-    game = games.choose(settings.train_inside)
+    game = settings.game()
     return Opening(
         directory=settings.directory,
         config={"settings": settings.lasting(), **_code(game)},

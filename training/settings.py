@@ -20,6 +20,9 @@ from bitexact.cli import command_line
 from bitexact.cli.exits import BadInput
 from bitexact.cli.ranges import POSITIVE, check_values, flag_of, real, whole
 from bitexact.storage import config
+from pong import games
+from pong.game import STICKY_PROBABILITY
+from pong.games import ChosenGame
 from training.base_settings import MOST, BaseSettings
 from training.ppo import PPOSettings
 from training.reinforce import ReinforceSettings
@@ -118,6 +121,8 @@ class Settings(PPOSettings, ReinforceSettings):
             raise BadInput("--redis-address is the old name of --address: give one of them.")
         if self.mlflow is not None and not re.match(r"(https?|file|sqlite)://?", self.mlflow):
             raise BadInput(f"--mlflow must be http://HOST:PORT or file:///FOLDER, not {self.mlflow}.")
+        if self.train_inside and self.sticky_actions != STICKY_PROBABILITY:
+            raise BadInput("--sticky-actions is the real game's: a dream goes on as the game that it was learned from.")
         if self.resume and self.init_weights:
             raise BadInput("--resume and --init-weights exclude each other: a run has begun with its own weights.")
         if self.resume and self.overwrite:
@@ -140,6 +145,10 @@ class Settings(PPOSettings, ReinforceSettings):
         if self.init_weights:
             parts.append(f"from-{self.init_weights.stem}")
         return "-".join(parts)
+
+    def game(self) -> ChosenGame:
+        """What is played. Raises BadInput."""
+        return games.choose(self.train_inside, self.sticky_actions)
 
     def deciding(self) -> dict[str, Any]:
         """The settings that decide the result, by name."""

@@ -48,6 +48,7 @@ FLAGS = {
     "--value-coef": ("value_coef", "1", 1.0),
     "--max-grad-norm": ("max_grad_norm", "1", 1.0),
     "--init-weights": ("init_weights", "some/weights.npz", Path("some/weights.npz")),
+    "--sticky-actions": ("sticky_actions", "0", 0.0),
     "--train-inside": ("train_inside", "some/model", "some/model"),
     "--run-dir": ("run_dir", "some/where else", Path("some/where else")),
     "--checkpoint-every": ("checkpoint_every", "4", 4),

@@ -134,7 +134,7 @@ def test_where_the_learned_game_is_not_installed_it_says_so(monkeypatch: pytest.
 
 def test_a_replay_plays_the_dream(short_games: None, tmp_path: Path) -> None:
     settings = Settings(**SHORT, train_inside=str(MODEL), run_dir=tmp_path / "run", updates=1)
-    game = games.choose(settings.train_inside).make()
+    game = settings.game().make()
 
     def rollout(settings: Settings, weights: Arrays, update: int, index: int) -> tuple[Arrays, RolloutRecord]:
         return task_of(settings).run(game, weights, RolloutId(settings.seed, update, index))
