@@ -91,6 +91,7 @@ HOW = {
     "pytest -s tests/test_bad_input.py": CI,
     "CKPT_CHAOS_POINTS=40 pytest -s tests/test_foreign_referee.py": CI,
     "PYTHONPATH=.:tests python tests/histories.py --histories=10000 --seed=1": "test_a_campaign_says_what_it_met",
+    "PYTHONPATH=.:tests python tests/kill_matrix.py --most=400": "test_the_table_of_bugs_says_what_finds_one",
     "python -m examples.frozen_lake runs/lake --updates 60": "test_the_number_of_actors_changes_nothing",
     "pkill -9 -f frozen_lake": "test_killed_with_its_actors_it_goes_on_to_the_same_digests",
     "python -m examples.frozen_lake runs/lake --replay": "test_a_digest_that_is_not_the_recorded_one_is_found",

@@ -14,7 +14,7 @@ from commands import ROOT
 from histories import Flip, Histories, play, search, told
 from hypothesis import Phase
 from kept_histories import FATAL
-from kill_matrix import in_words, planted
+from kill_matrix import in_words, main, planted
 from planted.fault_bugs import BUGS
 from simulated_cluster import NEVER, Script
 from simulation import Life, Plan, simulated
@@ -56,6 +56,18 @@ def test_without_faults_nothing_is_seen_of_it(bug, tmp_path):
 
 def test_each_planted_bug_has_such_a_history():
     assert FATAL.keys() == BUGS.keys()
+
+
+def test_the_page_names_each_bug_and_what_finds_it():
+    page = (ROOT / "docs" / "simulation.md").read_text()
+    for bug, (_, found_by) in FATAL.items():
+        assert f"| {bug.replace('-', ' ')} | " in page
+        assert f" | {found_by.replace('nN', 'n0')} |" in page
+
+
+def test_the_table_of_bugs_says_what_finds_one(capsys):
+    assert main(["--bug=lock-skipped", "--most=200"]) == 0
+    assert "| lock skipped | nothing | a second driver was let in |" in capsys.readouterr().out
 
 
 def test_the_planted_bugs_are_taken_out_again():
