@@ -61,7 +61,7 @@ class TinyGame:
 def tiny_games() -> Iterator[None]:
     """Whoever chooses a game is given this one, and policies have its inputs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(games, "choose", lambda dream: ChosenGame(TinyGame))
+        patch.setattr(games, "choose", lambda *chosen: ChosenGame(TinyGame))
         patch.setattr(play, "PIXELS", PIXELS)
         patch.setattr(initial_state, "PIXELS", PIXELS)
         patch.setattr(initial_state, "SEEN", SEEN)
