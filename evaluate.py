@@ -15,6 +15,7 @@ every command's (bitexact/cli/exits.py, and --help).
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import tempfile
@@ -32,7 +33,6 @@ from bitexact.storage import checkpoints, durable
 from bitexact.storage.run import PROPERTIES
 from pong import film, terminal
 from pong.evaluation_summary import in_words, summary
-from pong.game import STICKY_PROBABILITY
 from training import deciding_code, saved_policy
 from training.settings import Settings
 
@@ -53,8 +53,8 @@ class Arguments:
     """Draw each action with its probability, as in training (the default)."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Names the games: the same seed plays the same ones."""
-    sticky_actions: Annotated[float, tyro.conf.arg(metavar="X")] = STICKY_PROBABILITY
-    """How probably a frame repeats the action before it: 0 for a policy that was trained so."""
+    sticky_actions: Annotated[float | None, tyro.conf.arg(metavar="X")] = None
+    """How probably a frame repeats the action before it; without it, as in the run, or 0.25 for a checkpoint's file."""
     actors: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Actors that play; without it, one per CPU. Never changes the result."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -66,13 +66,20 @@ class Arguments:
     save_weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write the policy alone, without what only training needs, as FILE."""
 
+    def stickiness(self) -> float:
+        """Of the games: as asked for, else as in the run."""
+        return saved_policy.sticky_actions_of(self.policy) if self.sticky_actions is None else self.sticky_actions
+
     def check(self) -> None:
         """Raise BadInput for a value that cannot be used."""
         if not 1 <= self.games <= _MOST_GAMES:
             raise BadInput(f"--games must be a whole number from 1 to {_MOST_GAMES}, not {self.games}.")
         if self.greedy and self.sampled:
             raise BadInput("--greedy and --sampled exclude each other.")
-        Settings(seed=self.seed, actors=self.actors, sticky_actions=self.sticky_actions).check()
+        settings = Settings(seed=self.seed, actors=self.actors)
+        settings.check()
+        if self.sticky_actions is not None:
+            dataclasses.replace(settings, sticky_actions=self.sticky_actions).check()
         film.check_name(self.video)
         command_line.expect_a_folder(json=self.json, video=self.video, save_weights=self.save_weights)
         if self.watch:
@@ -85,6 +92,7 @@ def main(arguments: Sequence[str]) -> None:
     chosen.check()
     interrupts = Interrupts()
     state = saved_policy.load(chosen.policy, print)
+    sticky_actions = chosen.stickiness()
     with _properties_of(chosen.policy) as folder, interrupts.blamed():
         process_environment.prepare_driver(folder, embedded=True)
         interrupts.defer(exits.at_once)
@@ -93,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
         from pong import evaluator
         from pong_actor import PongEnv
 
-        games = evaluator.Games(chosen.games, chosen.seed, chosen.greedy, chosen.sticky_actions)
+        games = evaluator.Games(chosen.games, chosen.seed, chosen.greedy, sticky_actions)
         actor = PongEnv, chosen.seed, Settings.discount, games.make
         start = functools.partial(RayCluster, *actor, expected=deciding_code.describe_process())
         found = summary(evaluator.play(games, state.weights, start, chosen.actors, interrupts))

@@ -28,6 +28,11 @@ def load(path: Path, tell: Callable[[str], None]) -> State:
     return State(newest.update, newest.weights, {})
 
 
+def sticky_actions_of(path: Path) -> float:
+    """Of the game that a run's policy was trained in; of a file's nobody knows, and ALE/Pong-v5's is taken."""
+    return read_settings(path).sticky_actions if path.is_dir() else Settings.sticky_actions
+
+
 def settings_of(path: Path) -> Settings:
     """Settings that lead to arrays like those that a file is said to hold. Raises BadCheckpoint."""
     kinds = checkpoints.kinds_in(path)

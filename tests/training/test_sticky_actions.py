@@ -6,6 +6,7 @@ import pytest
 from ale_py import Action
 from commands import digests_without_ray
 
+import evaluate
 from bitexact.cli.exits import BadInput
 from bitexact.storage import config
 from pong.game import FRAMES_PER_STEP, STICKY_PROBABILITY, UP, _emulator
@@ -67,6 +68,15 @@ def test_replay_plays_the_runs_own_game(tmp_path):
     settings = Settings(**SHORT, sticky_actions=0.0, run_dir=tmp_path)
     config.write(settings.directory, {"settings": settings.lasting()}, initial_state.from_seed(settings).digest())
     assert Replayer(settings.directory, print)._game._sticky_probability == 0.0
+
+
+def test_an_evaluation_plays_the_runs_own_game_unless_told(tmp_path):
+    settings = Settings(**SHORT, sticky_actions=0.0, run_dir=tmp_path)
+    config.write(settings.directory, {"settings": settings.lasting()}, initial_state.from_seed(settings).digest())
+    file = tmp_path / "weights.npz"
+    assert evaluate.Arguments(tmp_path).stickiness() == 0.0
+    assert evaluate.Arguments(tmp_path, sticky_actions=0.5).stickiness() == 0.5
+    assert evaluate.Arguments(file).stickiness() == 0.25
 
 
 @pytest.mark.parametrize("value", ["-0.1", "1.1", "nan"])
