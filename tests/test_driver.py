@@ -67,6 +67,9 @@ NEEDS_ANOTHER_PROGRAM = {
     "In an evaluation, a score once counted never decreases",
     "In an evaluation, the rewards add up to the game's own score",
     "The ledger holds each update and each of its rollouts once",
+    "No update that was seen in the ledger is ever lost or changed",
+    "A copy of the run directory taken at any instant can be resumed",
+    "A second driver of a run is refused while the first one lives",
     "A recorded update can be recomputed to the bit",
     "Once faults stop, training advances",
 }

@@ -76,8 +76,8 @@ def test_what_is_frozen_thaws(begin, monkeypatch):
     states = []
     monkeypatch.setattr(time, "sleep", lambda _, sleep=time.sleep: (states.append(state(process.pid)), sleep(0.1)))
     assert disturbance.disturb("freeze", "raylet") == f"froze raylet (process {process.pid}) for 1 s"
-    assert set(states[1:-1]) == {psutil.STATUS_STOPPED}
-    assert state(process.pid) == psutil.STATUS_SLEEPING
+    assert states.count(psutil.STATUS_STOPPED) >= 5  # of the ten looks that a second has
+    wait_for(process.pid, psutil.STATUS_SLEEPING)
 
 
 def test_what_is_frozen_thaws_though_the_command_is_killed(begin):
