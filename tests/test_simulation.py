@@ -19,7 +19,7 @@ from planted.fault_bugs import BUGS
 from simulated_cluster import NEVER, Script
 from simulation import Life, Plan, simulated
 
-IN_CI = 300  # histories: half a minute of one processor
+IN_CI = 100  # histories: ten seconds of one processor
 
 
 @pytest.fixture(scope="module", autouse=True)
