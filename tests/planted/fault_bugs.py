@@ -1,7 +1,6 @@
 """Bugs that only faults bring out: undisturbed, a run with any of them ends in the right digest, every line in place.
 
-Each is planted by its name: by `kill_matrix.py` in its own process, by `sitecustomize.py` in others (PLANTED_BUG). A
-function is given the module that it changes, just after that was imported.
+`kill_matrix.py` plants each by its name. A function is given the module that it changes, just after that was imported.
 """
 
 import contextlib
