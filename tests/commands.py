@@ -163,8 +163,13 @@ class Command:
         (os.killpg if to_group else os.kill)(self.process.pid, signal_number)
 
     def wait(self, limit_s: float = LIMIT_S) -> int:
-        """Wait for its end, and return its exit code."""
-        return self.process.wait(limit_s)
+        """Wait for its end, and return its exit code. Of one that stands still, the failure shows where."""
+        try:
+            return self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGABRT)  # with PYTHONFAULTHANDLER, the stack of each thread
+            self.process.wait(LIMIT_S)
+            raise AssertionError(f"no end within {limit_s:g} s: {self.out}{self.err}") from None
 
     def wait_for_the_last_process(self) -> None:
         """Wait until nothing of it is left. Ray's agents notice some seconds later that their raylet is gone."""
@@ -217,7 +222,8 @@ def command(words: list[str], **environment: str) -> Iterator[Command]:
     """Any command, in an empty directory of its own and without what this process has set up for Ray or the SDK."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "ANTITHESIS_"))}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        own = {"RAY_TMPDIR": directory}  # Ray's logs and sockets go with it, and nobody else's cluster is found
+        # Ray's logs and sockets go with the folder, and nobody else's cluster is found.
+        own = {"RAY_TMPDIR": directory, "PYTHONFAULTHANDLER": "1"}
         started = Command(words, {**inherited, **own, **environment}, Path(directory))
         try:
             yield started

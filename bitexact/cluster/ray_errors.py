@@ -3,6 +3,7 @@
 Ray wraps both alike, so the cause decides: a lost argument arrives as an error of the task that was to read it.
 """
 
+import copy
 from typing import Any
 
 import ray
@@ -37,9 +38,13 @@ RAISED_IN_A_TASK: dict[type[Lost], tuple[type[BaseException], ...]] = {
 
 
 def fetch(reference: Any) -> Any:
-    """A value that is ready, or a list of them. Raises a kind of Lost, or what our own code raised in the actor."""
+    """A copy of a value that is ready, or of a list. Raises a kind of Lost, or what our own code raised in the actor.
+
+    What Ray gives lies in the object store. Whoever lets go of it while another thread's call hangs in a frozen raylet
+    waits for that call, and keeps every other thread from running: the whole process stands still.
+    """
     try:
-        return ray.get(reference, timeout=_GET_TIMEOUT_S)
+        return copy.deepcopy(ray.get(reference, timeout=_GET_TIMEOUT_S))
     except errors.RayTaskError as error:
         if loss := _loss(error.cause, RAISED_IN_A_TASK):
             raise loss from error.cause

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from commands import ROOT, Command, running
+from commands import ROOT, Command, command, running
 
 from workload.local_cluster import LocalCluster
 
 TIMEOUT_S = 30
 SMALL = ("--preset=reinforce", "--batch-size=2", "--hidden-units=8", "--rollout-timeout-s=5")
+PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
 PARTS = ("gcs_server", "raylet")
 
 
@@ -35,8 +36,7 @@ class HeldCluster(NamedTuple):
 @pytest.fixture(scope="module")
 def whole_cluster() -> Iterator[HeldCluster]:
     """One for all."""
-    keeper = [sys.executable, __file__]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    keeper, environment = [sys.executable, __file__], {**os.environ, "PYTHONPATH": PATHS}
     with subprocess.Popen(keeper, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
@@ -96,6 +96,15 @@ def test_a_head_that_is_frozen_for_good_ends_the_run_with_the_way_on(cluster, tm
         assert time.monotonic() - frozen_at < TIMEOUT_S + 60.0
         assert "Go on with: python driver.py --resume" in driver.err
         assert "Traceback" not in driver.err + driver.out
+
+
+@pytest.mark.slow
+def test_what_was_fetched_is_let_go_of_while_another_call_hangs(cluster):
+    """As the driver does with half a batch when it gives the cluster up."""
+    words = [sys.executable, str(Path(__file__).with_name("held_value.py"))]
+    words += [cluster.address, str(cluster.head["raylet"])]
+    with command(words, PYTHONPATH=PATHS, **cluster.environment) as held:
+        assert held.wait(60.0) == 0, held.err
 
 
 if __name__ == "__main__":
