@@ -303,6 +303,7 @@ MOMENTS: dict[str, Callable[[Any, Path], None]] = {
 }
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_stops_it_with_the_command_to_go_on_and_a_moved_run_says_so(tmp_path):
     run = tmp_path / "run"
     with running(f"--run-dir={run}", *CHEAP_FLAGS) as driver:

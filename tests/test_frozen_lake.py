@@ -14,7 +14,7 @@ from bitexact.cli.exits import Differs
 from examples import lake
 
 LAKE = "examples.frozen_lake"
-UPDATES = 30
+UPDATES = 10
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_a_digest_that_is_not_the_recorded_one_is_found(runs, tmp_path):
 
 def test_the_walkers_learn():
     state, wins = lake.first_state(), []
-    for _ in range(60):
+    for _ in range(40):
         results = {key: lake.TryNoise(0).run(lake.make_lake(), state.weights, key) for key in lake.keys_after(state)}
         wins.append(sum(record.reward for _, record in results.values()))
         state = lake.learn(state, results)

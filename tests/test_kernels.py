@@ -18,7 +18,7 @@ from commands import ROOT
 from training import deciding_code
 
 TESTS = ROOT / "tests"
-# Prints each function that two golden updates, and the imports before them, called: module and qualified name.
+# Prints each function that the first golden updates, and the imports before them, called: module and qualified name.
 CALLED_BY_THE_GOLDEN_UPDATES = """
 import json, sys
 called = set()
@@ -28,7 +28,7 @@ def note(frame, event, argument):
 sys.setprofile(note)
 import commands
 for settings in (commands.GOLDEN_SETTINGS, commands.PPO_SETTINGS):
-    commands.digests_without_ray(2, **settings)
+    commands.digests_without_ray(1, **settings)
 sys.setprofile(None)
 print(json.dumps(sorted(called)))
 """

@@ -155,7 +155,7 @@ def test_the_digests_are_the_recorded_ones():
 def test_the_digests_do_not_depend_on_processor_libraries_or_hash_seed(reports, name):
     if name not in reports:
         pytest.skip(f"this processor lacks {VARIANTS[name].needs}")
-    assert [Digests(*digests) for digests in reports[name]["digests"]] == GOLDEN + GOLDEN_PROXIMAL
+    assert [Digests(*digests) for digests in reports[name]["digests"]] == [GOLDEN[0], GOLDEN_PROXIMAL[0]]
 
 
 @on_x86_64
@@ -322,5 +322,5 @@ def result(directory: Path) -> dict[str, bytes | None]:
 
 
 if __name__ == "__main__":
-    found = digests_without_ray(2, **GOLDEN_SETTINGS) + digests_without_ray(2, **PPO_SETTINGS)
+    found = digests_without_ray(1, **GOLDEN_SETTINGS) + digests_without_ray(1, **PPO_SETTINGS)
     print(json.dumps({"digests": found, "witnesses": witnesses()}))

@@ -28,6 +28,7 @@ def test_it_is_of_these_weights():
     assert said("weights") == fingerprint(WEIGHTS)
 
 
+@pytest.mark.slow
 def test_its_command_has_its_settings_and_its_first_digests():
     words = shlex.split(said("command"))
     assert words[:2] == ["python", "driver.py"]

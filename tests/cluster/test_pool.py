@@ -252,7 +252,7 @@ scenarios = st.builds(
 )
 
 
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(scenarios)
 def test_whatever_happens_each_item_counts_once(scenario):
     play(scenario)

@@ -92,6 +92,7 @@ def test_a_file_in_no_folder_is_refused_before_anything_is_played(run, tmp_path,
     assert flag in ending.sentence
 
 
+@pytest.mark.slow
 def test_a_policy_alone_plays_the_same_games(run, tmp_path):
     found = evaluated(run, f"--save-weights={tmp_path / 'alone.npz'}")
     assert evaluated(tmp_path / "alone.npz") == found

@@ -50,6 +50,7 @@ def test_a_game_is_watched_in_a_terminal_of_80_columns(run):
     assert code == 130
 
 
+@pytest.mark.slow
 def test_a_small_terminal_gets_a_small_picture(run):
     shown, _ = watched(run, columns=50, lines=16)
     lines = [line.strip() for line in _ANSI.sub("", shown).splitlines() if "▀" in line]

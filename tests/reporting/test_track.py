@@ -90,6 +90,7 @@ def test_nothing_is_shown_twice(run):
     assert steps == (1, 2, 3, 4, 5)
 
 
+@pytest.mark.slow
 def test_a_game_is_filmed_now_and_then(run):
     assert ends(track.main, run, "--video-every=3").code == 0
     (image,) = reader(run).Images("game")

@@ -94,7 +94,7 @@ def given_weights(settings: Settings) -> Settings:
     return replace(settings, init_weights=file)
 
 
-SCENARIOS = pytest.mark.parametrize("scenario", [first_start, resume, overwrite])
+SCENARIOS = pytest.mark.parametrize("scenario", [first_start, resume, pytest.param(overwrite, marks=pytest.mark.slow)])
 Begin = Callable[[Path], Scenario]
 
 
@@ -213,7 +213,7 @@ def test_a_run_whose_overwriting_is_killed_before_its_last_file_is_gone_can_stil
     assert {path.name for name, path in calls[:last] if name == "unlink"} >= {"metrics.jsonl", "rollouts.jsonl"}
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(10))
 def test_a_run_killed_again_and_again_ends_the_same(seed, tmp_path, undisturbed):
     chance = random.Random(seed)
     begun = Scenario(small_settings(tmp_path / "run"))

@@ -19,7 +19,7 @@ from training import recorder
 from training.settings import Settings
 
 BATCH = 3
-FLIPS = 150
+FLIPS = 75
 
 
 @pytest.fixture(scope="module", autouse=True)
