@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from once import made_once
 from small_runs import Diary, train
 
 from bitexact.cli import exits
@@ -60,13 +61,13 @@ def real_settings(directory: Path, **changes: Any) -> Settings:
 @pytest.fixture(scope="session")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of two runs: `undisturbed`, and `killed`."""
-    folder = tmp_path_factory.mktemp("runs")
-    processes = {how: training(folder / how, how) for how in ("undisturbed", "killed")}
-    assert {how: one.wait(TRAINING_TIMEOUT_S) for how, one in processes.items()} == {
-        "undisturbed": 0,
-        "killed": -signal.SIGKILL,
-    }
-    return folder
+
+    def make(folder: Path) -> None:
+        processes = {how: training(folder / how, how) for how in ("undisturbed", "killed")}
+        ends = {how: one.wait(TRAINING_TIMEOUT_S) for how, one in processes.items()}
+        assert ends == {"undisturbed": 0, "killed": -signal.SIGKILL}
+
+    return made_once("begun", tmp_path_factory, make)
 
 
 @pytest.fixture(scope="session")
@@ -76,21 +77,27 @@ def undisturbed(begun: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def resumed(begun: Path) -> Path:
+def resumed(begun: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the same settings that was killed and resumed, and did an update again. Not to be altered."""
-    directory = copied(begun / "killed", begun / "resumed")
-    assert [line["update"] for line in lines(directory / "metrics.jsonl")] == list(range(1, KILLED_AFTER + 1))
-    assert training(directory, "resumed").wait(TRAINING_TIMEOUT_S) == 0
-    return directory
+
+    def make(folder: Path) -> None:
+        directory = copied(begun / "killed", folder / "run")
+        assert [line["update"] for line in lines(directory / "metrics.jsonl")] == list(range(1, KILLED_AFTER + 1))
+        assert training(directory, "resumed").wait(TRAINING_TIMEOUT_S) == 0
+
+    return made_once("resumed", tmp_path_factory, make) / "run"
 
 
 @pytest.fixture(scope="session")
-def failed(begun: Path) -> Path:
+def failed(begun: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, but the record of the update that it did again had been altered. Not to be altered further."""
-    directory = copied(begun / "killed", begun / "failed")
-    alter(directory / "metrics.jsonl", lambda line: line.update(weights_digest="0" * 64), update=KILLED_AFTER)
-    assert training(directory, "failed").wait(TRAINING_TIMEOUT_S) == 1
-    return directory
+
+    def make(folder: Path) -> None:
+        directory = copied(begun / "killed", folder / "run")
+        alter(directory / "metrics.jsonl", lambda line: line.update(weights_digest="0" * 64), update=KILLED_AFTER)
+        assert training(directory, "failed").wait(TRAINING_TIMEOUT_S) == 1
+
+    return made_once("failed", tmp_path_factory, make) / "run"
 
 
 @pytest.fixture

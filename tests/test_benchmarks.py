@@ -54,6 +54,7 @@ def assert_has_its_keys(results: dict, *names: str) -> None:
             assert (line["met"] == "") == (line["goal"] == ""), line["what"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in MEASURES if name not in ON_RAY])
 def test_measures_without_ray_give_their_figures(folder, name):
     assert_has_its_keys(measured(folder, name), name)

@@ -271,6 +271,7 @@ def test_committed_updates_stay_and_the_last_one_is_saved(stopped):
     assert Checkpoints(stopped.directory / "checkpoints").updates() == [ledger.count(b"\n")]
 
 
+@pytest.mark.slow
 def test_the_command_it_names_goes_on_with_it(stopped, tmp_path):
     directory = shutil.copytree(stopped.directory, tmp_path / "copy of it")
     words = resume_command(stopped.err.replace(str(stopped.directory), f"'{directory}'"))

@@ -48,6 +48,7 @@ def test_the_number_of_actors_changes_nothing(runs, digests, actors):
     lake.replay(runs[actors], seed=0)
 
 
+@pytest.mark.slow
 def test_killed_with_its_actors_it_goes_on_to_the_same_digests(tmp_path, digests):
     run = tmp_path / "run"
     with running(str(run), "--updates=100000", program=LAKE) as training:

@@ -38,6 +38,7 @@ def test_each_character_shows_the_mean_colours_of_its_two_halves():
     assert styles["▀▀"] == "#003200 on #000000"
 
 
+@pytest.mark.slow
 def test_a_game_is_watched_in_a_terminal_of_80_columns(run):
     shown, code = watched(run, columns=80, lines=40)
     frames = [frame for frame in re.split(r"up +\d+%", _ANSI.sub("", shown)) if "▀" in frame]

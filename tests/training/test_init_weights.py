@@ -108,6 +108,7 @@ def test_compare_says_that_two_runs_began_with_other_weights(settings, tmp_path)
         compare.main([str(settings.directory), str(tmp_path / "plain")])
 
 
+@pytest.mark.slow
 def test_the_driver_begins_with_them_and_replay_agrees(golden_run, tmp_path):
     file, run = tmp_path / "given.npz", tmp_path / "run"
     shutil.copy(golden_run.directory / "checkpoints" / "update-00000001.npz", file)
