@@ -19,7 +19,6 @@ from typing import Any
 import psutil
 import ray
 
-from benchmarks import published_example
 from benchmarks.figures import Figure, Result, median_of
 from bitexact.cli.progress import Progress
 from bitexact.cluster.interface import PoolSettings
@@ -29,6 +28,7 @@ from bitexact.cluster.ray_session import connect
 from bitexact.cluster.worker import Worker
 from bitexact.storage.run_directory import open_for_writing
 from bitexact.storage.state import State
+from examples import naive_pong
 from pong.game import Pong
 from training.loop import arrivals
 from training.recorder import Recorder
@@ -212,13 +212,13 @@ def measure_published_example(smallest: bool) -> Result:
     rounds, most_steps = (1, 30) if smallest else (6, float("inf"))
     ratios, ours, theirs = [], [], []
     with training(REINFORCE, **_SMALLEST if smallest else {}) as run:
-        model, players = published_example.Model(seed=0), published_example.start(run.settings.batch_size)
-        published_example.update(model, players, 0, most_steps=2)  # all have started
+        model, players = naive_pong.Model(seed=0), naive_pong.start(run.settings.batch_size)
+        naive_pong.update(model, players, 0, most_steps=2)  # all have started
         run.lap()
         for number in range(rounds):
             lap = run.lap()
             began = time.monotonic()
-            steps = published_example.update(model, players, 1000 * (number + 1), most_steps)
+            steps, _ = naive_pong.update(model, players, 1000 * (number + 1), most_steps)
             theirs.append((time.monotonic() - began) / steps * 1e6)
             ours.append((lap.ended - lap.began) / lap.steps * 1e6)
             ratios.append(theirs[-1] / ours[-1])

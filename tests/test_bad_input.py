@@ -62,6 +62,8 @@ LINES = {
     "benchmarks.run": ("--only=rollout", "--results={dir}/results.json"),
     "benchmarks.page": ("--results={dir}/results.json",),
     "examples.frozen_lake": ("{dir}/lake",),
+    "examples.mended_pong": ("{dir}/mended",),
+    "workload.naive_loop": ("--only=driver-killed",),
 }
 NONSENSE = ("--no-such-flag", "--no-such-flag=3", "--two\nlines", "-z", "--=", "---", "--no-such-flag=[bold]│")
 READS_A_RUN = ("evaluate", "replay", "compare", "plot", "report", "track")
@@ -126,6 +128,8 @@ BAD_VALUES: dict[str, dict[str, tuple[str, ...]]] = {
     "benchmarks.run": {"--only": ("nothing", "")},
     "benchmarks.page": {"--results": ("{dir}/nothing", "{dir}", "{dir}/file", "{run}/config.json")},
     "examples.frozen_lake": {"--updates": ("x", "1.5"), "--seed": ("x",), "--actors": ("x",)},
+    "examples.mended_pong": {"--updates": ("x", "1.5"), "--seed": ("x",), "--actors": ("x",)},
+    "workload.naive_loop": {"--only": ("", "x", "driver_killed")},
 }
 TOGETHER = {
     "driver": (

@@ -9,13 +9,14 @@ from commands import ROOT, finished
 from scipy import sparse
 
 import policy
-from benchmarks import equal_bits, figures, published_example, rollout_cost
+from benchmarks import equal_bits, figures, rollout_cost
 from benchmarks.equal_bits import Kernel
 from benchmarks.figures import Figure
 from benchmarks.many_actors import makespan_s
 from benchmarks.page import PLOTS
 from benchmarks.run import MEASURES
 from benchmarks.stopwatch import Stopwatch
+from examples import naive_pong
 from pong.play import RolloutId, play
 from training import initial_state
 from training.rollout_task import task_of
@@ -121,7 +122,7 @@ def test_the_results_in_the_repository_have_their_keys():
 
 def test_the_published_examples_gradient_is_the_slope_of_its_objective():
     random = np.random.default_rng(0)
-    model = published_example.Model(seed=1, pixels=12, hidden_units=5)
+    model = naive_pong.Model(seed=1, pixels=12, hidden_units=5)
     x = random.choice([-1.0, 0.0, 1.0], size=(7, 12))
     ups, advantages = random.random(7) < 0.5, random.normal(size=7)
 
@@ -144,16 +145,16 @@ def test_the_published_examples_gradient_is_the_slope_of_its_objective():
 
 
 def test_the_published_examples_gradient_is_ours_on_the_same_game():
-    model = published_example.Model(seed=2)
-    environment, seen = published_example.make_environment(), {}
+    model = naive_pong.Model(seed=2)
+    environment, seen = naive_pong.make_environment(), {}
 
-    class Watching(published_example.Model):
+    class Watching(naive_pong.Model):
         def backward(self, hidden, x, by_logit):
             seen.update(x=x, hidden=hidden, by_logit=by_logit)
             return super().backward(hidden, x, by_logit)
 
     model = Watching(seed=2)
-    gradient, steps = published_example.rollout(model, environment, seed=0, most_steps=120)
+    gradient, steps, _ = naive_pong.rollout(model, environment, seed=0, most_steps=120)
     weights = {"W1": model.weights["W1"].T.astype(np.float32), "W2": model.weights["W2"].astype(np.float32)}
     forward, found = policy.Forward(weights), []
     for row in seen["x"]:
@@ -178,7 +179,7 @@ def test_the_published_examples_gradient_is_ours_on_the_same_game():
 def test_the_published_examples_returns_by_hand():
     returns = np.array([0.99, 1.0, -0.99 * 0.99, -0.99, -1.0])
     expected = (returns - returns.mean()) / returns.std()
-    np.testing.assert_allclose(published_example.discounted(np.array([0.0, 1.0, 0.0, 0.0, -1.0])), expected)
+    np.testing.assert_allclose(naive_pong.discounted(np.array([0.0, 1.0, 0.0, 0.0, -1.0])), expected)
 
 
 # ---- what figures are made of -----------------------------------------------------------------------------------

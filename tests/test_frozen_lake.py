@@ -11,7 +11,7 @@ from commands import ROOT, finished, lines, running
 from tidy import imports, sources
 
 from bitexact.cli.exits import Differs
-from examples import lake
+from examples import lake, loop
 
 LAKE = "examples.frozen_lake"
 UPDATES = 10
@@ -20,10 +20,11 @@ UPDATES = 10
 @pytest.fixture(scope="module")
 def digests() -> list[str]:
     """What every run must come to: computed here, one rollout after the other."""
-    state, found = lake.first_state(), []
+    problem, found = lake.problem(seed=0), []
+    state, game = problem.first_state, problem.make_game()
     for _ in range(UPDATES):
-        keys = lake.keys_after(state)
-        state = lake.learn(state, {key: lake.TryNoise(0).run(lake.make_lake(), state.weights, key) for key in keys})
+        results = {key: problem.task.run(game, state.weights, key) for key in problem.keys_after(state)}
+        state = problem.learn(state, results)
         found.append(state.digest())
     return found
 
@@ -45,7 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 @pytest.mark.parametrize("actors", [1, 3])
 def test_the_number_of_actors_changes_nothing(runs, digests, actors):
     assert recorded(runs[actors]) == digests
-    lake.replay(runs[actors], seed=0)
+    loop.replay(runs[actors], lake.problem(seed=0))
 
 
 @pytest.mark.slow
@@ -60,7 +61,7 @@ def test_killed_with_its_actors_it_goes_on_to_the_same_digests(tmp_path, digests
     done = finished(str(run), f"--updates={before + 2}", program=LAKE)
     assert done.returncode == 0, done.stderr
     assert recorded(run)[: len(digests)] == digests[: before + 2]
-    lake.replay(run, seed=0)
+    loop.replay(run, lake.problem(seed=0))
 
 
 def test_a_digest_that_is_not_the_recorded_one_is_found(runs, tmp_path):
@@ -68,15 +69,16 @@ def test_a_digest_that_is_not_the_recorded_one_is_found(runs, tmp_path):
     altered = (run / "metrics.jsonl").read_text().replace(recorded(run)[1], "0" * 64)
     (run / "metrics.jsonl").write_text(altered)
     with pytest.raises(Differs, match="update 2"):
-        lake.replay(run, seed=0)
+        loop.replay(run, lake.problem(seed=0))
 
 
 def test_the_walkers_learn():
-    state, wins = lake.first_state(), []
+    problem, wins = lake.problem(seed=0), []
+    state, game = problem.first_state, problem.make_game()
     for _ in range(40):
-        results = {key: lake.TryNoise(0).run(lake.make_lake(), state.weights, key) for key in lake.keys_after(state)}
+        results = {key: problem.task.run(game, state.weights, key) for key in problem.keys_after(state)}
         wins.append(sum(record.reward for _, record in results.values()))
-        state = lake.learn(state, results)
+        state = problem.learn(state, results)
     assert wins[-1] > 10 * wins[0]
 
 
@@ -84,4 +86,4 @@ def test_it_needs_the_kit_alone():
     """What others copy: nothing of the trainer."""
     examples = [source for source in sources(ROOT) if source.path.startswith("examples/")]
     needed = {module.partition(".")[0] for source in examples for module in imports(source)} - sys.stdlib_module_names
-    assert needed == {"antithesis", "bitexact", "examples", "gymnasium", "numpy", "ray", "tyro"}
+    assert needed == {"ale_py", "antithesis", "bitexact", "examples", "gymnasium", "numpy", "ray", "tyro"}
