@@ -16,7 +16,7 @@ Exit codes: 0 shown, 2 bad input, 3 a server did not answer; others as every com
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -74,24 +74,29 @@ def _sinks(chosen: Arguments) -> list[Sink]:
     """Where the run is to be shown."""
     sinks: list[Sink] = []
     if chosen.tensorboard or chosen.video_every:
-        films = Films(chosen.video_every, _film) if chosen.video_every else None
+        films = Films(chosen.video_every, _filming(chosen.run)) if chosen.video_every else None
         sinks.append(TensorBoard(chosen.run, CHARTS, chosen.follow, films))
     if chosen.mlflow:
         sinks.append(MLflow(chosen.run, CHARTS, chosen.follow, chosen.mlflow))
     return sinks
 
 
-def _film(weights: Arrays) -> bytes:
-    """A game played with a checkpoint's weights, as a GIF."""
+def _filming(run: Path) -> Callable[[Arrays], bytes]:
+    """What makes a GIF of a game of the run's own, played with a checkpoint's weights."""
     from pong import film  # only now: the game, which takes a second to load
     from pong.evaluation import EvaluationTask, evaluation_id
     from pong.game import Pong
+    from training.saved_policy import sticky_actions_of
 
-    game = evaluation_id(seed=0, index=0)
-    with tempfile.TemporaryDirectory(prefix="ray-pong-") as folder:
-        path = Path(folder) / "game.gif"
-        film.write_video(path, EvaluationTask(greedy=False).play(Pong(), weights, game), game)
-        return path.read_bytes()
+    game, name = Pong(sticky_actions_of(run)), evaluation_id(seed=0, index=0)
+
+    def filmed(weights: Arrays) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="ray-pong-") as folder:
+            path = Path(folder) / "game.gif"
+            film.write_video(path, EvaluationTask(greedy=False).play(game, weights, name), name, game)
+            return path.read_bytes()
+
+    return filmed
 
 
 if __name__ == "__main__":

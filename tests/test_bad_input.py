@@ -90,6 +90,7 @@ BAD_VALUES: dict[str, dict[str, tuple[str, ...]]] = {
         "--gae-lambda": ("-0.1", "1.1", "nan", "x"),
         "--value-coef": ("-0.1", "nan", "inf", "1e39", "x"),
         "--max-grad-norm": ("0", "-1", "nan", "inf", "x"),
+        "--sticky-actions": ("-0.1", "1.1", "nan", "inf", "x"),
         "--discount": ("nan", "-0.1", "1.1", "inf", "x"),
         "--decay-rate": ("nan", "-0.1", "1", "inf", "x"),
         "--hidden-units": ("0", "-1", "0.5", "x", "1000000000"),
@@ -106,6 +107,7 @@ BAD_VALUES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "evaluate": {
         "--games": ("0", "-1", "1.5", "many", "100001"),
+        "--sticky-actions": ("-0.1", "1.1", "nan", "x"),
         "--seed": ("-1", "9223372036854775808", "x"),
         "--actors": ("0", "-1", "x"),
         "--video": ("game.avi", "game", "{dir}/no/game.gif"),

@@ -85,7 +85,8 @@ def evaluate_checkpoint(run: Path) -> str:
     initial = initial_state.from_seed(settings)
     state = Run.open(run).newest_state(initial, print) or initial
     index, greedy = random_choice(list(range(100))), random_choice([False, True])
-    _, result = EvaluationTask(greedy).run(Pong(), state.weights, evaluation_id(settings.seed, index))
+    game = Pong(settings.sticky_actions)
+    _, result = EvaluationTask(greedy).run(game, state.weights, evaluation_id(settings.seed, index))
     return f"checkpoint of update {state.update}: {result.points_for} : {result.points_against} in {result.steps} steps"
 
 

@@ -31,7 +31,6 @@ from bitexact.cli.interrupts import Interrupts
 from bitexact.reporting import verdicts
 from bitexact.storage.comparison import first_difference
 from bitexact.storage.ledger import Entry, Ledger, irregularities
-from pong.game import Pong
 from training import initial_state
 from training.settings import REINFORCE, Preset, Settings, of_preset
 from training.update import compute_update
@@ -122,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def compute_without_faults(settings: Settings) -> dict[int, Entry]:
     """What the ledger must hold, by update: computed here, one rollout after the other, without Ray."""
-    state, game, entries = initial_state.from_seed(settings), Pong(), {}
+    state, game, entries = initial_state.from_seed(settings), settings.game().make(), {}
     while state.update < (settings.updates or 0):
         state, batch = compute_update(settings, state, game)
         entries[state.update] = Entry(state.digests(), {record.index: record.line() for record in batch.records})

@@ -7,12 +7,16 @@ from ale_py import Action
 from commands import digests_without_ray
 
 import evaluate
+import track
 from bitexact.cli.exits import BadInput
 from bitexact.storage import config
-from pong.game import FRAMES_PER_STEP, STICKY_PROBABILITY, UP, _emulator
+from pong import film
+from pong.evaluation import EvaluationTask, evaluation_id
+from pong.game import FRAMES_PER_STEP, STICKY_PROBABILITY, UP, Pong, _emulator
 from training import initial_state
 from training.replayer import Replayer
 from training.settings import Settings, from_command_line, read_settings
+from workload import checks
 
 SHORT = {"batch_size": 1, "hidden_units": 2}
 STEPS = 400
@@ -48,6 +52,41 @@ def run_dir(tmp_path):
     settings = Settings(**SHORT, run_dir=tmp_path)
     config.write(settings.directory, {"settings": settings.lasting()}, initial_state.from_seed(settings).digest())
     return settings.directory
+
+
+@pytest.fixture
+def plain_run(tmp_path):
+    """A run without stickiness that has just begun."""
+    settings = Settings(**SHORT, sticky_actions=0.0, run_dir=tmp_path)
+    config.write(settings.directory, {"settings": settings.lasting()}, initial_state.from_seed(settings).digest())
+    return settings
+
+
+def games(settings):
+    """The evaluation's first game of a run that has just begun: without stickiness, and with the usual one."""
+    task, weights = EvaluationTask(greedy=False), initial_state.from_seed(settings).weights
+    return [task.run(Pong(sticky), weights, evaluation_id(0, 0))[1] for sticky in (0.0, STICKY_PROBABILITY)]
+
+
+def test_a_check_of_a_run_plays_its_own_game(plain_run, monkeypatch):
+    monkeypatch.setattr(checks, "random_choice", lambda of: of[0])
+    plain, usual = games(plain_run)
+    said = checks.evaluate_checkpoint(plain_run.directory)
+    assert said.endswith(f" {plain.steps} steps")
+    assert plain.steps != usual.steps
+
+
+def test_a_film_of_a_run_shows_its_own_game(plain_run, monkeypatch):
+    shown = []
+
+    def write_video(path, trajectory, name, game):
+        shown.append(len(trajectory.ups))
+        path.write_bytes(b"GIF")
+
+    monkeypatch.setattr(film, "write_video", write_video)
+    plain, _ = games(plain_run)
+    assert track._filming(plain_run.directory)(initial_state.from_seed(plain_run).weights) == b"GIF"
+    assert shown == [plain.steps]
 
 
 def test_a_run_from_before_it_was_a_setting_goes_on_with_a_quarter(run_dir):
