@@ -8,7 +8,9 @@ python report.py runs/table-rnn                                         which pr
 
 import os
 
-# Before JAX is imported. One thread and no reordering: the same bits on any number of cores.
+# Before JAX is imported. One thread and no reordering: the same bits on any number of cores. XLA cuts large loops into
+# as many parts as it believes to have cores, and on some processors a part has other bits than the whole.
+os.environ["NPROC"] = "1"  # what XLA takes for their number
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
