@@ -18,6 +18,7 @@ from bitexact.storage.untrusted import LONGEST_LINE
 
 _TAIL = 1 << 18  # bytes that are read from a file's end, or where a bisection ends
 _PROBED = 8  # sound lines that a bisection looks at in one place: an altered number among them misleads nobody
+_LARGEST_BITS = 1023  # of a whole number that is certainly below the largest float64
 _MOST_NAMED = 100  # damaged lines; of a file that is none of ours, not every line need be named
 Line = dict[str, Any]
 Placed = tuple[int, Line | None]  # where a line begins, and what it says, if that is sound
@@ -174,9 +175,10 @@ def _decode(text: bytes, kinds: dict[str, type]) -> Line | None:
 
 
 def _is(value: object, kind: type) -> bool:
-    """Whether a value is of a kind: a whole number is one with a fraction, too, and true is none."""
-    allowed = (int, float) if kind is float else kind
-    return isinstance(value, allowed) and not isinstance(value, bool)
+    """Whether a value is of a kind: a whole number that fits is one with a fraction, too; true is none."""
+    if kind is float and isinstance(value, int):
+        return not isinstance(value, bool) and value.bit_length() <= _LARGEST_BITS
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _forward(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, bytes]]:

@@ -14,7 +14,7 @@ import pytest
 from small_runs import Diary, go_on, small_settings, train, without_clock, without_waiting, written
 
 from bitexact.cli.exits import PropertyFailed
-from bitexact.storage.ledger import METRICS, ROLLOUTS, Ledger
+from bitexact.storage.ledger import EVENTS, METRICS, ROLLOUTS, Ledger
 from training import recorder
 from training.settings import Settings
 
@@ -229,6 +229,15 @@ def test_two_lines_run_together_hide_themselves_and_no_other(tmp_path, count):
         ledger = Ledger(tmp_path)
         assert set(updates_in(tmp_path)) == set(range(1, count + 1)) - {position + 1, position + 2}
         assert ledger.damage == [f"{tmp_path / METRICS} line {position + 1} is damaged and is not used"]
+
+
+def test_a_time_that_is_too_large_for_a_number_with_a_fraction_is_damage(tmp_path):
+    times = [10**300, 10**309, -(10**309), 10**400, 2.5]
+    lines_of = [json.dumps({"wall_time_s": time, "update": 1, "event": "said"}) for time in times]
+    (tmp_path / EVENTS).write_text("\n".join(lines_of) + "\n")
+    ledger = Ledger(tmp_path)
+    assert [line["wall_time_s"] for line in ledger.lines(EVENTS)] == [10**300, 2.5]
+    assert len(ledger.damage) == 3
 
 
 def test_lines_taken_away_do_not_hide_those_after_them(settings, undisturbed):
